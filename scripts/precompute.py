@@ -31,17 +31,7 @@ from features.errors import InputError
 from features.extractors import PRESETS
 from features.job import PrecomputeConfig
 from features.media import Selection
-from scripts.console import (
-    DONE,
-    FAILURES_LISTED,
-    counting_bar,
-    job_progress,
-    parse,
-    print_table,
-    resumable,
-    say,
-    some,
-)
+from scripts.console import DONE, FAILURES_LISTED, counting_bar, job_progress, parse, print_table, resumable, say
 from scripts.store import print_coverage
 
 if TYPE_CHECKING:
@@ -143,13 +133,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     report = _run(job)
     _print_failures(report)
     store = FeatureStore(args.store)
-    known = store.files.index[store.files["file_bytes"] > 0].difference(list(library.videos))
-    if args.videos.is_dir() and (gone := gone_from([args.videos], known, args.select)):
+    if args.videos.is_dir() and (gone := gone_from([args.videos], store, args.select, library.videos)):
         words = [args.store, args.videos, *(("--exclude", *args.select.exclude) if args.select.exclude else ())]
-        say(
-            f"{len(gone)} files of the store are not in the folder: {some(gone)}; drop what is gone for good: "
-            f"mee store prune {shlex.join(map(str, words))}"
-        )
+        prune = f"mee store prune {shlex.join(map(str, words))}"
+        say(f"{len(gone)} files of the store are not in the folder, such as '{gone[0]}'; to drop them: {prune}")
     print_coverage(store)
     return FAILURES_LISTED if report.failures else DONE
 
@@ -159,12 +146,10 @@ def _run(job: Job) -> JobReport:
     files, report, started = len(job.tasks), job.report, time.monotonic()
     if report.already:
         say(f"{report.already} of {report.files} files are in the store already")
-    if report.changed:
-        say(f"{len(report.changed)} files changed and are extracted again: {some(report.changed)}")
-    for pairs, what in ((report.moved, "were renamed"), (report.copied, "have the content of others")):
-        if pairs:
-            names = some([f"{old} -> {new}" for old, new in pairs])
-            say(f"{len(pairs)} files {what}, and their streams are taken over: {names}")
+    if changed := sorted(report.changes.changed):
+        say(f"{len(changed)} files changed and are extracted again, such as '{changed[0]}'")
+    if taken := [f"{old} -> {new}" for new, (old, _) in report.changes.taken.items()]:
+        say(f"{len(taken)} files were renamed or copied and keep their streams, such as {taken[0]}")
     if report.skipped:
         say(f"{report.skipped} files failed before and are skipped (--skip-failed)")
     with job_progress(files) as show:

@@ -225,10 +225,10 @@ class PruneArgs:
 
     def run(self) -> int:
         from features.media import Selection
-        from features.store import drop_gone
+        from features.store import FeatureStore, drop_gone
 
-        select, how = Selection(exclude=self.exclude), {"everything": self.all, "dry_run": self.dry_run}
-        gone = drop_gone(self.store, self.videos, select, **how)
+        store, select = FeatureStore(self.store), Selection(exclude=self.exclude)
+        gone = drop_gone(store, self.videos, select, everything=self.all, dry_run=self.dry_run)
         for video in gone:
             print_line(video)
         remedy = "; mee index … --prune removes them from an index" if gone else ""

@@ -17,23 +17,11 @@ from typing import final
 from features.extractors import make_extractor, resolve
 from features.job.changes import Changes, OnFile, find_changes
 from features.job.config import PrecomputeConfig
-from features.job.result import FileResult, FileTask, JobReport
+from features.job.result import FileTask, JobReport
 from features.job.scheduler import Extraction
 from features.job.worker import WorkerSetup
 from features.media import Library
-from features.store import (
-    STORE_FILE,
-    ClipRecord,
-    FeatureStore,
-    StoreWriter,
-    Work,
-    are_failures,
-    clear_overwritten,
-    declare,
-    dropped,
-    taken_over,
-    touched,
-)
+from features.store import STORE_FILE, FeatureStore, StoreWriter, Work, are_failures, clear_overwritten, declare
 
 MODEL_SHARE = 4  # where a model runs on the CPU, one core in so many decodes
 
@@ -83,11 +71,8 @@ class Job:
         if config.overwrite:
             clear_overwritten(directory, self.manifest)
         self._kept = set(store.clips["video"]) if store is not None and config.redo else set()
-        self.report = JobReport(len(library.videos), len(library.videos) - len(missing))
+        self.report = JobReport(len(library.videos), len(library.videos) - len(missing), changes=self.changes)
         self.report.skipped = len(missing) - len(self.tasks)
-        self.report.changed, self.report.moved = sorted(self.changes.changed), self.changes.moved
-        pairs = [(old, new) for new, (old, _) in self.changes.taken.items()]
-        self.report.copied = [pair for pair in pairs if pair not in self.changes.moved]
 
     def run(self, on_file: OnReport, on_tick: OnReport = lambda _: None) -> JobReport:
         """Extract what is missing.
@@ -98,38 +83,22 @@ class Job:
         """
         # the writer also clears what a killed job left
         with StoreWriter(self.directory, self.manifest, self.work) as writer:
-            self._note_changes(writer)
+            if self._before is not None:
+                self.changes.write(writer, self._before, self.extractors if self.config.overwrite else ())
+                self._before = None  # its rows take memory
             if not self.tasks:
                 return self.report
             setup = WorkerSetup(self.specs, self.config)
             extraction = Extraction(self.extractors, setup, self._workers(), self.report)
             for result in extraction.results(self.tasks):
-                writer.add([] if result is None else self._records(result))  # also []: what waited long is written
-                if result is None:
+                kept = result is not None and result.failed and result.task.video in self._kept
+                writer.add([] if result is None or kept else result.records(self.changes.changed))
+                if result is None:  # also then: what has waited long is written
                     on_tick(self.report)
                 else:
                     self.report.add(result.outcome)
                     on_file(self.report)
         return self.report
-
-    def _note_changes(self, writer: StoreWriter) -> None:
-        """Write what the store need not extract."""
-        if (store := self._before) is None:
-            return
-        writer.add(touched(store, self.changes.touched))
-        writer.flush()
-        kept = [name for name in store.dims if not (self.config.overwrite and name in self.extractors)]
-        for records in taken_over(store, self.changes.taken, kept):
-            writer.add(records)
-        writer.flush()
-        self._before = None  # its rows take memory
-
-    def _records(self, result: FileResult) -> list[ClipRecord]:
-        """The rows of a file. Where one that changed fails, its old rows end; where it is redone, they stay."""
-        video, records = result.task.video, result.records()
-        if result.failed and video in self.changes.changed:
-            return [dropped(video), *records]
-        return [] if result.failed and video in self._kept else records
 
     def _workers(self) -> int:
         """How many processes decode."""

@@ -19,34 +19,27 @@ from features.errors import InputError, MediaError
 from features.files import open_file
 
 SUBTITLES = {".srt": "srt", ".vtt": "webvtt"}  # suffix -> ffmpeg's name of the format
-_IMAGES = "jpg jpeg png webp gif"
 _VIDEOS = (
-    "mp4 m4v mov mkv webm avi mpg mpeg ts mts wmv flv 3gp ogv m2ts m2t tp trp vob evo mod tod m2p mpe mpv mpv2"
+    "mp4 m4v mov mkv webm avi mpg mpeg ts mts m2ts m2t tp trp vob evo mod tod m2p mpe mpv mpv2 m2v m1v mp2v mp4v"
 )
 _VIDEOS += (
-    " m2v m1v mp2v mp4v mxf gxf asf wm dvr-ms wtv f4v 3g2 3gpp 3gp2 divx xvid ogm ogx rm rmvb dv dif nut y4m"
+    " wmv asf wm dvr-ms wtv flv f4v 3gp 3g2 3gpp 3gp2 ogv ogm ogx divx xvid rm rmvb dv dif mxf gxf nut y4m qt"
 )
-_VIDEOS += " qt mk3d ismv insv mj2 mjpg mjpeg apng ivf obu h264 264 hevc h265 265 amv"
+_VIDEOS += " mk3d ismv insv mj2 mjpg mjpeg apng ivf obu h264 264 hevc h265 265 amv"
 _SOUNDS = "mp3 mp2 mpa m4a m4b m4r 3ga aac adts wav w64 rf64 flac alac ogg oga spx opus wma aif aiff aifc mka weba"
 _SOUNDS += " ac3 ec3 eac3 dts mlp thd amr awb caf au snd voc ape wv tta mpc tak ra"
 IMAGE_SUFFIXES, VIDEO_SUFFIXES, SOUND_SUFFIXES = (
-    frozenset(f".{ending}" for ending in endings.split()) for endings in (_IMAGES, _VIDEOS, _SOUNDS)
+    frozenset(f".{ending}" for ending in endings.split())
+    for endings in ("jpg jpeg png webp gif", _VIDEOS, _SOUNDS)
 )
 # TypeScript, Go and Fortran modules, Squirrel scripts, device trees, references to streams: where it is text
 OFTEN_TEXT = (".ts", ".mts", ".mod", ".tod", ".nut", ".dif", ".dts", ".asf", ".wm", ".rm", ".ra", ".qt")
 _NO_TEXT = bytes({*range(32)} - {*b"\t\n\f\r\x1b"})
 # hidden files (with those of macOS, ._*), recycle bins, previews of network drives, remains of file systems
-EXCLUDED: tuple[str, ...] = (
-    ".*",
-    "$RECYCLE.BIN",
-    "RECYCLER",
-    "#recycle",
-    "@Recycle",
-    "@Recently-Snapshot",
-    "#snapshot",
-    "@eaDir",
+EXCLUDED = (
+    ".*:$RECYCLE.BIN:RECYCLER:#recycle:@Recycle:@Recently-Snapshot:#snapshot:@eaDir:System Volume Information"
 )
-EXCLUDED += ("System Volume Information", "lost+found", "__MACOSX", "FOUND.[0-9][0-9][0-9]")
+EXCLUDED += ":lost+found:__MACOSX:FOUND.[0-9][0-9][0-9]"
 KINDS_SHOWN = 8
 LAST_MTIME = float(1 << 40)  # a time of change beyond is no time
 
@@ -61,43 +54,30 @@ class Selection:
     audio_files: bool = True  # read files of sound alone, by their endings: .mp3 .wav .flac …
 
     def __post_init__(self) -> None:
-        if wrong := [word for word in self.endings if not word.strip("*.") or "/" in word]:
-            raise ValueError(f"endings are like .dat .rec, got '{wrong[0]}'")
-        if wrong := [word for word in self.exclude if not word.strip("/")]:
-            raise ValueError(f"exclude takes names and patterns, such as drafts '*.proxy.mp4', got '{wrong[0]}'")
-
-    @property
-    def added(self) -> tuple[str, ...]:
-        """The further endings, in lower case with their dot."""
-        return tuple("." + word.lower().lstrip("*.") for word in self.endings)
+        if wrong := [word for word in (*self.endings, *self.exclude) if not word.strip("*./")]:
+            raise ValueError(f"endings and exclude take words such as .dat and drafts, got '{wrong[0]}'")
 
     @cached_property
     def _excluded(self) -> re.Pattern[str]:
-        patterns = (_plain(word.removeprefix("./").rstrip("/")) for word in (*EXCLUDED, *self.exclude))
-        return re.compile("|".join(map(translate, patterns)))
+        words = (word.removeprefix("./").rstrip("/") for word in (*EXCLUDED.split(":"), *self.exclude))
+        return re.compile("|".join(translate(normalize("NFC", word).casefold()) for word in words))
 
     def excludes(self, path: str) -> bool:
-        """Whether the file or folder at a path below the library's folder is skipped for its name."""
-        path = _plain(path)
-        return any(map(self._excluded.match, (path.rpartition("/")[2], path, f"/{path}")))
+        """Whether a file or folder, by its path below the library's, is skipped for a name on the way to it."""
+        parts = normalize("NFC", path).casefold().split("/")
+        ways = ("/".join(parts[:number]) for number in range(1, len(parts) + 1))
+        return any(map(self._excluded.match, (*parts, *(place for way in ways for place in (way, f"/{way}")))))
 
     def other_kind(self, path: Path) -> str:
-        """What a file is that is not read; empty for media, and for subtitles, which come with their videos."""
-        suffix, added = path.suffix.lower(), path.name.lower().endswith(self.added)
-        if suffix in SUBTITLES:
-            return ""
-        sound = suffix in SOUND_SUFFIXES and self.audio_files
-        if not (added or sound or suffix in VIDEO_SUFFIXES | IMAGE_SUFFIXES):
+        """What a file is that is not read; empty for media."""
+        suffix, more = path.suffix.lower(), tuple(f".{word.lstrip('*.')}".lower() for word in self.endings)
+        added = path.name.lower().endswith(more)
+        if not added and (not is_media(path) or (suffix in SOUND_SUFFIXES and not self.audio_files)):
             return suffix or "no ending"
         return f"{suffix} (text)" if (added or suffix in OFTEN_TEXT) and _is_text(path) else ""
 
 
 ANY = Selection()
-
-
-def _plain(path: str) -> str:
-    """Without the differences that file systems ignore."""
-    return normalize("NFC", path).casefold()
 
 
 def _is_text(path: Path) -> bool:
@@ -124,10 +104,9 @@ class Library:
     @property
     def others(self) -> str:
         """The kinds of skipped files in words, the most frequent first."""
-        kinds = sorted(self.ignored.items(), key=lambda kind: (-kind[1], kind[0]))
-        found = ", ".join(f"{count} x {kind}" for kind, count in kinds[:KINDS_SHOWN])
-        more = len(kinds) - KINDS_SHOWN
-        return f"{found} and {more} more kind{'s' if more > 1 else ''}" if more > 0 else found
+        kinds = [f"{count} x {kind}" for kind, count in self.ignored.most_common()]
+        more = [f"{len(kinds) - KINDS_SHOWN} more kinds"] if len(kinds) > KINDS_SHOWN + 1 else kinds[KINDS_SHOWN:]
+        return " and ".join([", ".join(kinds[:KINDS_SHOWN]), *more])
 
     def named(self, name: str) -> str:
         """The one file that a path, below the folder or from here, or the end of one means.
@@ -135,23 +114,19 @@ class Library:
         Raises:
             InputError: there is none, or several.
         """
-        ways = (Path(name).as_posix(), Path(os.path.relpath(name, self.root)).as_posix())
-        found = [way for way in ways if way in self.videos][:1]
-        found = found or [video for video in self.videos if video.endswith(f"/{ways[0]}")]
+        name, from_here = Path(name).as_posix(), Path(os.path.relpath(name, self.root)).as_posix()
+        found = [way for way in (name, from_here) if way in self.videos]
+        found = found[:1] or [video for video in self.videos if video.endswith(f"/{name}")]
         if len(found) != 1:
-            what = f"'{found[0]}' and '{found[1]}' both end so" if found else "no file of it is called so"
-            raise InputError(f"'{name}' below '{self.root}': {what}; name one by its path below the folder")
+            raise InputError(f"'{name}' means {len(found)} files of '{self.root}'; give the path of one below it")
         return found[0]
 
 
 def find_media(path: Path, selection: Selection = ANY) -> Library:
     """Search a folder and its subfolders for media files, of which there is one; or take a single file."""
     if path.is_file():
-        if not is_media(path) and not path.name.lower().endswith(selection.added):
-            raise InputError(
-                f"'{path}' is neither a video, a still image nor sound, going by its ending; if it is one, add "
-                f"--endings {path.suffix or path.name}"
-            )
+        if kind := selection.other_kind(path):
+            raise InputError(f"'{path}' is neither a video, a still image nor sound ({kind}); see --endings")
         return Library(path.parent, (path.name,), Counter())
     if not path.is_dir():
         raise InputError(f"there is nothing at '{path}'; name a folder of videos, or one video")
@@ -159,24 +134,26 @@ def find_media(path: Path, selection: Selection = ANY) -> Library:
     ignored: Counter[str] = Counter()
     for folder, below, names in os.walk(path, onerror=lambda _: ignored.update(["unreadable folder"])):
         place = Path(folder).relative_to(path)
-        entered = [name for name in sorted(below) if not selection.excludes((place / name).as_posix())]
-        ignored["excluded folder"] += len(below) - len(entered)
-        below[:] = entered
+        ignored["excluded folder"] += len(below)
+        below[:] = [name for name in sorted(below) if not selection.excludes((place / name).as_posix())]
+        ignored["excluded folder"] -= len(below)
         ignored["linked folder"] += sum(Path(folder, name).is_symlink() for name in below)  # not entered: circles
         for name in names:
-            file = Path(folder, name)
+            file, below_root = Path(folder, name), (place / name).as_posix()
             if any("\ud800" <= letter <= "\udfff" for letter in str(file)):  # it cannot be stored or printed
                 ignored["name that is not Unicode"] += 1
-            elif selection.excludes((place / name).as_posix()):
+            elif selection.excludes(below_root):
                 ignored["excluded file"] += is_media(file)  # of others nobody asks
+            elif file.suffix.lower() in SUBTITLES:
+                continue  # these are read with their videos
             elif kind := selection.other_kind(file):
                 ignored[kind] += 1
-            elif file.suffix.lower() not in SUBTITLES:
-                videos.append((place / name).as_posix())
+            else:
+                videos.append(below_root)
     library = Library(path, tuple(sorted(videos)), +ignored)
     if not videos:
-        found = f"only {library.others}" if library.ignored else "it is empty"
-        raise InputError(f"no videos, still images or sound in '{path}': {found}")
+        found = library.others and f"only {library.others}"
+        raise InputError(f"no videos, still images or sound in '{path}': {found or 'it is empty'}")
     return library
 
 
@@ -184,16 +161,15 @@ class Stamp(NamedTuple):
     """What tells, without reading it, that a file has changed."""
 
     bytes: int
-    mtime: float  # seconds since 1970
+    mtime: float | None  # seconds since 1970; None where it is not known
 
 
 def stamp_of(path: Path) -> Stamp | None:
     """The stamp of a file; None where it does not exist or cannot be accessed."""
-    try:
+    with suppress(OSError):  # Path.exists raises some of these: no permission, a failing disk
         status = path.stat()
-    except OSError:  # Path.exists raises some of these: no permission, a failing disk
-        return None
-    return Stamp(status.st_size, max(-LAST_MTIME, min(status.st_mtime, LAST_MTIME)))
+        return Stamp(status.st_size, max(-LAST_MTIME, min(status.st_mtime, LAST_MTIME)))
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,12 +30,11 @@ from features.files import entry, open_file, regular_size
 from features.media import FAILED, TIMED_OUT
 from features.store import layout
 from features.store.manifest import Manifest
-from features.store.shard import TEXT, Utterance, damaged, decoded, read_part, read_sums, read_words
+from features.store.shard import DROPPED, TEXT, Utterance, damaged, decoded, read_part, read_sums, read_words
 
 OPEN_SHARDS, OPEN_BYTES = 64, 1 << 27  # memory maps kept open: what was read of them counts as memory
 OPEN_WORDS = 16  # files of words whose content is kept
 MOST_HEADER = 16 << 20  # bytes of the header of a file of rows
-SEEN = ["video", "file_bytes", "file_sha256", "file_mtime"]
 NULLABLE = ("width", "height", "audio_rate")  # integers that may be unknown
 
 
@@ -54,7 +53,7 @@ class FeatureStore:
         self._shards: list[str] = []  # in order of their numbers
         self._timed: set[str] = set()  # files of times that exist
         streams = list(self.manifest.streams)
-        rows, self._seen = _that_count(self._read_parts(streams), streams)
+        rows = _that_count(self._read_parts(streams), streams)
         united = _united(rows)
         self._places = _places(rows, streams, united)
         # Everything known: index clip_id; the columns of ROW, and present / missing / None for each stream.
@@ -100,7 +99,7 @@ class FeatureStore:
     @cached_property
     def files(self) -> pd.DataFrame:
         """The files as they were last seen: index video; file_bytes, 0 of an import; file_sha256, file_mtime."""
-        return self._seen.groupby("video").last()
+        return self.rows.groupby("video")[["file_bytes", "file_sha256", "file_mtime"]].last()
 
     @cached_property
     def failed(self) -> Mapping[str, str]:
@@ -293,32 +292,28 @@ def are_failures(rows: pd.DataFrame) -> pd.Series[bool]:
     return rows["verdict"].isin([FAILED, TIMED_OUT])
 
 
-def _that_count(rows: pd.DataFrame, streams: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Rows in order of time, without failures before a success, files that changed or are dropped, and empty rows.
-
-    Second: what these say of their files, and what rows do that record another time of change.
-    """
+def _that_count(rows: pd.DataFrame, streams: list[str]) -> pd.DataFrame:
+    """Rows in order of time, without failures before a success, of files that changed or are dropped, or empty."""
     fails, order, video = are_failures(rows), rows["number"], rows["video"]
-    made = rows[streams].notna().any(axis=1)
-    succeeded = ~fails & made
+    succeeded = ~fails & rows[streams].notna().any(axis=1)
     if not fails.any() and succeeded.all() and not video.duplicated().any():
-        return rows, rows[SEEN]  # the usual store, much faster
-    dropped = rows["verdict"] == layout.DROPPED
+        return rows  # the usual store, much faster
+    dropped = rows["verdict"] == DROPPED
     if dropped.any():
         since = video.map(order[dropped].groupby(video[dropped]).max()).fillna(-1)
         return _that_count(rows[~dropped & (order >= since)], streams)
     last_success = order[succeeded].groupby(video[succeeded]).max()
     since = order[fails] > last_success.reindex(video[fails]).fillna(-1).to_numpy()
+    no_file = rows["file_sha256"].isna()  # an import has none, or does not read it
     of_last = rows[succeeded].groupby("video")[["file_bytes", "file_sha256"]].last()
-    size, digest = (video.map(of_last[name]) for name in of_last)
-    unknown = rows["file_sha256"].isna()
-    of_file = rows[succeeded & ~unknown]
-    cut = video.map(of_file.groupby("video")["clips_of_video"].last())
-    same_size = (rows["file_bytes"] == size) | (rows["file_bytes"] == 0)  # an import has no file
-    same_content = ((rows["file_sha256"] == digest) & (rows["clips_of_video"] == cut)) | unknown | digest.isna()
-    counts = succeeded & same_size & same_content
+    of_last["clips_of_video"] = rows[succeeded & ~no_file].groupby("video")["clips_of_video"].last()
+    size, digest, cut = (video.map(of_last[name]) for name in of_last)
+    same_size = (rows["file_bytes"] == size) | (rows["file_bytes"] == 0)
+    same_content = ((rows["file_sha256"] == digest) & (rows["clips_of_video"] == cut)) | no_file | digest.isna()
+    # rows without streams, of a file that has some, may hold a later time of change
+    counts = (succeeded | ~(fails | no_file)) & size.notna() & same_size & same_content
     counts[fails] = since
-    return rows[counts], rows.loc[counts | ~(fails | made), SEEN]
+    return rows[counts]
 
 
 def _united(rows: pd.DataFrame) -> pd.DataFrame:

@@ -41,9 +41,8 @@ and devices are refused, and sizes are compared before memory is taken.
     written_at                          seconds since 1970, for information
     <stream>                            present, missing, or null where it is not extracted yet
 
-A row may also say something of a whole video, without any stream. One of verdict `dropped` is a tombstone: rows of
-its video in shards of lower numbers no longer count. Another one says that the file has the same content and a
-later file_mtime. A file of a content that the store knows by another name gets copies of all rows and streams.
+A row of verdict `dropped` is a tombstone: rows of its video in shards of lower numbers no longer count. A row
+without any stream only records another file_mtime of the same content.
 
 Columns of the file are null where they do not apply, or where an import cannot know them. The key-value metadata
 `streams` holds {stream: version}: a stream's column counts if store.json lists this version, and `present`
@@ -66,7 +65,6 @@ from features.files import NAME
 from features.media import SourceFacts
 
 PRESENT, MISSING = "present", "missing"  # values of a stream's column; null: not extracted yet
-DROPPED = "dropped"  # the verdict of a tombstone
 Float16Stream = NDArray[np.float16]  # (T, D)
 Lines = tuple[str, ...]  # T utterances
 Times = NDArray[np.floating]  # (T,) float32 seconds on the clip's video; of lines (T, 2) float64, start and end

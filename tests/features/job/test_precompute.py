@@ -103,7 +103,7 @@ def test_files_that_change_or_are_lost(job):
     job("a.mp4", "b.mp4")
     old = job.store().read("odd", ["a.mp4"])[0]
     report = job("a.mp4", frames=20)
-    assert (report.changed, videos(report.outcomes)) == (["a.mp4"], ["a.mp4"])
+    assert (report.changes.changed, videos(report.outcomes)) == ({"a.mp4"}, ["a.mp4"])
     assert job.store().read("odd", ["a.mp4"])[0].shape != old.shape
     job(overwrite=True)
     assert sorted(job.store().clips.index) == ["a.mp4", "b.mp4"]
@@ -111,7 +111,7 @@ def test_files_that_change_or_are_lost(job):
     (job.videos / "a.mp4").unlink()
     (job.videos / "a.mp4").symlink_to("nowhere.mp4")
     report = job()
-    assert (report.outcomes, report.changed) == ([], [])
+    assert (report.outcomes, report.changes.changed) == ([], set())
     assert sorted(FeatureStore(job.directory).clips.index) == ["a.mp4", "b.mp4"]
 
 

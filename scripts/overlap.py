@@ -144,7 +144,7 @@ def _sides(args: OverlapArgs) -> Sides:
 def _by_frames(args: OverlapArgs, ids: Sides) -> tuple[Overlap, list[HashedVideo]]:
     """The overlap, and the files that could not be read."""
     from features.hashing import BITS, hash_videos
-    from features.media import find_media
+    from features.media import Selection, find_media
     from mee.near_duplicates import FRAME_THRESHOLD, FolderNames, Side, check_threshold, near_frames
 
     if (args.place / "store.json").is_file():
@@ -154,7 +154,7 @@ def _by_frames(args: OverlapArgs, ids: Sides) -> tuple[Overlap, list[HashedVideo
         )
     threshold = FRAME_THRESHOLD if args.threshold is None else int(args.threshold)
     check_threshold(threshold, BITS)  # before the work
-    library = find_media(args.place)
+    library = find_media(args.place, Selection(audio_files=False))
     names = FolderNames(f"'{args.place}'", library.videos)
     train, test = _found(args, ids, names, "Name the folder they are in")
     videos = list(dict.fromkeys([*train, *test]))

@@ -71,9 +71,9 @@ def some(shown: Iterable[str], total: int, between: str = ", ") -> str:
     return between.join(islice(shown, SHOWN)) + (f" and {total - SHOWN:,} more" if total > SHOWN else "")
 
 
-def count(number: int, noun: str) -> str:
-    """1 video, 2 videos."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def count(number: int, noun: str, plural: str = "") -> str:
+    """1 video, 2,000 videos."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

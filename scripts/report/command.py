@@ -21,7 +21,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from mee.errors import InputError
+from mee.errors import InputError, count
 from mee.files import whole_file
 from scripts.console import DONE, check_output, errors_as_sentences, parse, say
 
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _check(args)
 
     from mee.evaluation import read_result
-    from scripts.report.entry import count, make_entries
+    from scripts.report.entry import make_entries
     from scripts.report.page import markdown, page, wanted
     from scripts.report.terminal import print_report
 

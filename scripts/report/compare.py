@@ -13,8 +13,9 @@ from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from mee.errors import count
 from mee.evaluation import Normalisation, ProtocolFacts, Result
-from scripts.report.entry import NAMES, WAYS, Entry, Figure, Figures, Way, count, listed, short
+from scripts.report.entry import NAMES, WAYS, Entry, Figure, Figures, Way, listed, short
 
 METHODS = {"qb-norm": "QB-Norm", "nnn": "NNN", "dsl": "DSL"}
 SELECTED = {"validation": "validation captions", "test": "the test captions it is measured on"}

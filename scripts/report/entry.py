@@ -295,11 +295,6 @@ def short(value: float) -> str:
     return f"{value:,.0f}" if value == int(value) else number(value)
 
 
-def count(many: int, thing: str, plural: str | None = None) -> str:
-    """1 clip; 1,000 clips."""
-    return f"{many:,} {thing if many == 1 else plural or thing + 's'}"
-
-
 def listed(words: Sequence[str]) -> str:
     """a; a and b; a, b and c."""
     return " and ".join(part for part in (", ".join(words[:-1]), words[-1]) if part) if words else ""

@@ -15,21 +15,11 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
+from mee.errors import count
 from mee.evaluation import Answer
 from scripts.console import shown
 from scripts.report import compare
-from scripts.report.entry import (
-    NAMES,
-    Entry,
-    Figures,
-    count,
-    cut,
-    legend,
-    mean_figures,
-    number,
-    shared_names,
-    short,
-)
+from scripts.report.entry import NAMES, Entry, Figures, cut, legend, mean_figures, number, shared_names, short
 from scripts.report.frames import Moment, Shot
 from scripts.report.terminal import details
 

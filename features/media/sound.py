@@ -95,7 +95,8 @@ def _mixer(like: AudioFrame, rate: int) -> Graph | None:
     count, layout = like.layout.nb_channels, like.layout.name
     # of ambisonic sound the first channel is that of an omnidirectional microphone
     even = "c0" if layout.startswith("ambisonic") else "+".join(f"{1 / count}*c{n}" for n in range(count))
-    for given, mix in ((layout, []), (f"{count} channels", [("pan", f"mono|c0={even}")])):
+    evenly = [("pan", f"mono|c0={even}")]
+    for given, mix in ((layout, []), (layout, evenly), (f"{count} channels", evenly)):
         graph = Graph()
         stored = {"sample_rate": str(like.sample_rate), "sample_fmt": like.format.name, "channel_layout": given}
         with suppress(ValueError):  # no weights for these channels, or too many to be named

@@ -32,7 +32,7 @@ NAMES += [
     "-",
     "-i.mp4",
     "a%d.mp4",
-    "a%03d.gif",
+    "a%03d.mkv",
     "*?[a].mp4",
     "back\\slash.mp4",
     "new\nline.mp4",

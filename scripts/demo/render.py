@@ -77,14 +77,14 @@ def write_clip(task: tuple[DemoClip, Path]) -> Iterator[Path]:
 
 def middle_frame(path: Path) -> Iterator[NDArray[np.uint8]]:
     """(H, W, 3) RGB: the middle frame of a short video, or a still image, which has one."""
-    with av.open(str(path)) as container:
+    with av.open(str(path.absolute())) as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     yield np.asarray(frames[len(frames) // 2], np.uint8)
 
 
 def _write_video(clip: DemoClip, path: Path) -> None:
     codec, options = VIDEO_CODECS[clip.form]
-    with av.open(str(path), "w", format=clip.form) as container:
+    with av.open(str(path.absolute()), "w", format=clip.form) as container:
         picture = cast(av.VideoStream, container.add_stream(codec, rate=FPS, options=options))
         picture.width, picture.height, picture.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         if "sound" in clip.facts:

@@ -16,9 +16,11 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
+from av.filter import Graph
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
@@ -29,7 +31,11 @@ CLOSE_S = 1e-4  # closer than this to the end, nothing is on display any more
 RESTART_S = 1.0  # a clock that falls back further was restarted
 LONGEST = 4  # times the short side; a longer picture is squeezed, so that memory stays bounded
 
+SAME_SHAPE = 0.03  # proportions that differ by less are the same: sizes are rounded to whole blocks
+
 Picture = TypeVar("Picture")
+Crop = tuple[int, int, int, int]  # stored rows cut off at the top and at the bottom, columns at the left and right
+NO_CROP: Crop = (0, 0, 0, 0)
 
 
 def on_display(times: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -132,3 +138,43 @@ def scaled_size(height: float, width: float, size: int) -> tuple[int, int]:
     """Height and width of an upright picture with square pixels, scaled to a short side of ``size`` pixels."""
     scale, cap = size / min(width, height), LONGEST * size
     return min(cap, max(size, round(height * scale))), min(cap, max(size, round(width * scale)))
+
+
+def fitted(shape: tuple[float, float], first: tuple[float, float], box: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of an upright picture in the box of the first one; the whole box where they are alike."""
+    tall = (shape[0] / shape[1]) / (first[0] / first[1])
+    if abs(math.log(tall)) < SAME_SHAPE:
+        return box
+    return max(1, round(box[0] * min(1, tall))), max(1, round(box[1] * min(1, 1 / tall)))
+
+
+class Cutter:
+    """Cuts the edges off stored pictures, and takes one field of an interlaced one.
+
+    Its two fields are apart in time: shown together they would comb whatever moves.
+    """
+
+    def __init__(self, crop: Crop) -> None:
+        self._crop = crop
+        self._graphs: dict[tuple[Any, ...], Graph] = {}
+
+    def __call__(self, picture: VideoFrame) -> VideoFrame:
+        """The same frame, or one with fewer rows and columns of the same pixels."""
+        top, bottom, left, right = self._crop
+        crops = self._crop != NO_CROP and picture.width > left + right and picture.height > top + bottom
+        if not crops and not picture.interlaced_frame:
+            return picture
+        key = (picture.width, picture.height, picture.format.name, picture.interlaced_frame)
+        if key not in self._graphs:
+            self._graphs[key] = graph = Graph()
+            nodes = [
+                graph.add_buffer(None, picture.width, picture.height, picture.format, time_base=Fraction(1, 1000))
+            ]
+            if crops:
+                nodes.append(graph.add("crop", f"iw-{left + right}:ih-{top + bottom}:{left}:{top}:exact=1"))
+            if picture.interlaced_frame:
+                nodes.append(graph.add("field", "top"))
+            graph.link_nodes(*nodes, graph.add("buffersink")).configure()
+        graph = self._graphs[key]
+        graph.vpush(picture)
+        return graph.vpull()

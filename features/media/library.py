@@ -10,7 +10,7 @@ from pathlib import Path
 
 from features.errors import InputError, MediaError
 
-IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp"))
+IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".gif"))
 _VIDEO = ("mp4", "m4v", "mov", "mkv", "webm", "avi", "mpg", "mpeg", "ts", "mts", "wmv", "flv", "3gp", "ogv")
 SUBTITLES = {".srt": "srt", ".vtt": "webvtt"}  # suffix -> ffmpeg's name of the format
 VIDEO_SUFFIXES = frozenset(f".{suffix}" for suffix in _VIDEO)

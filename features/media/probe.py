@@ -7,9 +7,11 @@ is decoded (without pictures, the first sound): its time is time 0.
 
 from __future__ import annotations
 
+import io
 import math
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
@@ -25,6 +27,7 @@ from numpy.typing import NDArray
 
 from features.errors import MediaError
 from features.media.clip import SourceFacts, Span
+from features.media.colour import TRANSFERS
 from features.media.container import (
     Timeline,
     frame_time,
@@ -39,11 +42,15 @@ from features.media.container import (
     track,
     tracks,
 )
-from features.media.frames import Orientation, orientation, scaled_size
+from features.media.frames import NO_CROP, Crop, Orientation, orientation, scaled_size
 from features.media.library import DEFAULT_LIMITS, Limits
 
-LONGEST_HOLD_S = 30.0  # a picture stays on display at most this long, whatever the file says
+LONGEST_HOLD_S = 3600.0  # a picture makes clips for at most so long: a longer pause is mostly a leap of the clock
+LONGEST_PACKET_S = 30.0  # longer durations of single packets are not believed
+TAIL_GAPS = 3  # the last picture may outlast its packet by so many times the longest pause between two
 UNSAID_S = 0.5  # a packet of sound without a duration lasts until the next, up to this
+# of Matroska: the element after that of the picture, and its PixelCrop elements: name, length, content
+_PRIVATE, _CROPPED = b"\x63\xa2", re.compile(rb"\x54([\xaa\xbb\xcc\xdd])([\x81-\x84])(?=(.{4}))", re.DOTALL)
 TAIL_S = 1.0  # sound that outlasts the pictures by less does not make the file longer
 
 
@@ -53,18 +60,21 @@ class PictureFacts:
 
     codec: str
     pixel_format: str
-    width: int  # stored pixels, before the picture is turned upright
+    width: int  # stored pixels, cropped, before the picture is turned upright
     height: int
-    aspect: float  # width over height of one pixel
-    orientation: Orientation
     rate: float | None  # mean pictures a second
     step: float  # usual seconds from one picture to the next
     times: NDArray[np.float64]  # (N,) seconds, ascending, of all packets that are shown
     end_s: float
-    trimmed: bool  # an edit list hides some packets
-    spaced: bool  # every picture has a display time, and no two the same
-    leading: int  # pictures stored after a key picture, but shown before it: groups are open
-    corrupt: int  # packets that the container marks as damaged or incomplete
+    aspect: float = 1.0  # width over height of one pixel
+    orientation: Orientation = field(default_factory=Orientation)
+    trimmed: bool = False  # an edit list hides some packets
+    spaced: bool = True  # every picture has a display time, and no two the same
+    leading: int = 0  # pictures stored after a key picture, but shown before it: groups are open
+    corrupt: int = 0  # packets that the container marks as damaged or incomplete
+    crop: Crop = NO_CROP  # by the container
+    interlaced: bool = False  # the first picture is
+    hdr: bool = False  # the first picture is
 
     @property
     def upright(self) -> tuple[float, float]:
@@ -91,13 +101,13 @@ class MediaFacts:
     """What readers need to know of a file before they decode it."""
 
     container: str
-    origin_s: float  # time 0 on the file's own clock
     picture: PictureFacts | None
-    sound: SoundFacts | None
-    declared_s: float | None  # duration by the header
     extent_s: float  # duration by the packets that are really there
-    timeline: Timeline
     limits: Limits
+    origin_s: float = 0.0  # time 0 on the file's own clock
+    sound: SoundFacts | None = None
+    declared_s: float | None = None  # duration by the header
+    timeline: Timeline | None = None  # of a video
     fault: str = ""  # a track that is there but cannot be decoded
     notes: tuple[str, ...] = ()  # what readers do to it that is no damage: "HDR brought to SDR"
 
@@ -162,7 +172,7 @@ class _Walk:
                 index, base = packet.stream_index, bases[packet.stream_index]
                 lasts = in_seconds(packet.duration or 0, base)
                 self._note(packet, base, lasts)
-                seconds[index] += min(lasts, LONGEST_HOLD_S)
+                seconds[index] += min(lasts, LONGEST_PACKET_S)
                 limits.check_seconds(seconds[index])  # here, because the pass itself may take long
 
     def _decode_first(self, packet: av.Packet[Any]) -> None:
@@ -215,23 +225,37 @@ def probe_file(path: Path, limits: Limits = DEFAULT_LIMITS) -> MediaFacts:
         if origin is None:
             origin = min((time for time, _ in walk.stamps[main]), default=0.0)
         stamps = [stamp for track_stamps in walk.stamps.values() for stamp in track_stamps]
-        picture = _picture_facts(cast("VideoStream", video), walk, origin) if shown else None
+        declared = container.duration / av.time_base if container.duration else None
+        picture, extent = (
+            None,
+            max((t + d for t, d in stamps), default=0.0) - min((t for t, _ in stamps), default=0.0),
+        )
+        if shown:
+            others = [time + min(lasts, LONGEST_PACKET_S) for time, lasts in set(stamps) - set(walk.stamps[main])]
+            picture = _picture_facts(cast("VideoStream", video), walk, origin, max(others, default=0.0), declared)
+            extent = max(extent, picture.end_s)
         facts = MediaFacts(
             container=container.format.name,
             origin_s=origin,
             picture=picture,
             sound=_sound_facts(cast("AudioStream", audio), walk, origin) if audio is not None else None,
-            declared_s=container.duration / av.time_base if container.duration else None,
-            extent_s=max((t + d for t, d in stamps), default=0.0) - min((t for t, _ in stamps), default=0.0),
+            declared_s=declared,
+            extent_s=extent,
             timeline=walk.timeline,
             limits=limits,
             fault="the picture track cannot be decoded" if tracks(container, "video") and not shown else "",
         )
-    limits.check_seconds(facts.seconds)
+    limits.check_seconds(seconds := facts.seconds)
+    longest = np.diff(picture.times, append=picture.end_s).max() if picture is not None else 0.0
+    if longest > LONGEST_HOLD_S and (left_out := float(facts.held[:, 1].max()) - seconds) > TAIL_S:
+        note = f"a picture is kept for an hour at most: {left_out:.0f} s in which none follows are in no clip"
+        facts = replace(facts, notes=(*facts.notes, note))
     return facts
 
 
-def _picture_facts(stream: VideoStream, walk: _Walk, origin: float) -> PictureFacts:
+def _picture_facts(
+    stream: VideoStream, walk: _Walk, origin: float, others_end: float, declared: float | None
+) -> PictureFacts:
     frame: VideoFrame = walk.first[stream.index]
     rate = stream.average_rate or stream.guessed_rate
     per_second = float(rate) if rate and 0.1 <= rate <= 1000 else None
@@ -241,22 +265,54 @@ def _picture_facts(stream: VideoStream, walk: _Walk, origin: float) -> PictureFa
         origin = stamps[0][0]  # the first picture comes out some packets after its own
     times = np.maximum(np.array([time for time, _ in stamps]) - origin, 0.0)
     aspect = float(stream.sample_aspect_ratio or 1)
+    top, bottom, left, right = crop = _crop(stream)
     return PictureFacts(
         codec=stream.codec_context.codec.canonical_name,
         pixel_format=frame.format.name,
-        width=frame.width,
-        height=frame.height,
+        width=frame.width - left - right,
+        height=frame.height - top - bottom,
         aspect=aspect if 0.05 < aspect < 20 else 1.0,
         orientation=orientation(frame),
         rate=per_second,
         step=step,
         times=times,
-        end_s=float(times[-1]) + min(stamps[-1][1] or step, LONGEST_HOLD_S),
+        end_s=_end(times, stamps[-1][1], step, others_end - origin, declared or 0.0),
         spaced=not walk.numbered and walk.untimed == 0 and bool((np.diff(times) > 0).all()),
         leading=walk.leading,
         trimmed=walk.discarded > 0,
         corrupt=walk.corrupt,
+        crop=crop,
+        interlaced=frame.interlaced_frame,
+        hdr=frame.color_trc in TRANSFERS,
     )
+
+
+def _end(times: NDArray[np.float64], lasts: float, step: float, others_end: float, declared: float) -> float:
+    """Until when the last picture is on display, seconds.
+
+    As long as its packet says; but a lone picture, or one of a slide show, stays as long as other tracks last, and
+    where its packet says nothing, as long as the file's header says.
+    """
+    last = float(times[-1])
+    end = last + min(lasts or step, LONGEST_HOLD_S)
+    patience = min(TAIL_GAPS * float(np.diff(times).max()) if len(times) > 1 else LONGEST_HOLD_S, LONGEST_HOLD_S)
+    said = max(others_end, 0.0 if lasts else declared)
+    return max(end, said) if said - last <= patience else end
+
+
+def _crop(stream: VideoStream) -> Crop:
+    """What the container crops. PyAV does not tell, but hands it on: here to the header of a file in memory."""
+    written = io.BytesIO()
+    try:
+        with av.open(written, "w", format="matroska") as output:
+            output.add_stream_from_template(stream)
+            output.start_encoding()
+    except (av.FFmpegError, ValueError):  # of a codec that Matroska does not hold
+        return NO_CROP
+    video = written.getvalue().partition(_PRIVATE)[0].rpartition(b"V_")[2]
+    found = {name: int.from_bytes(value[: size[0] & 15], "big") for name, size, value in _CROPPED.findall(video)}
+    top, bottom, left, right = (found.get(name, 0) for name in (b"\xbb", b"\xaa", b"\xcc", b"\xdd"))
+    return (top, bottom, left, right) if left + right < stream.width and top + bottom < stream.height else NO_CROP
 
 
 def _sound_facts(stream: AudioStream, walk: _Walk, origin: float) -> SoundFacts | None:
@@ -264,7 +320,7 @@ def _sound_facts(stream: AudioStream, walk: _Walk, origin: float) -> SoundFacts 
     starts = stamps[:, 0] - origin
     until_next = np.append(np.diff(starts), 0.0)
     lasts = np.where(stamps[:, 1] > 0, stamps[:, 1], np.minimum(until_next, UNSAID_S))
-    ends = starts + np.clip(lasts, 0.001, LONGEST_HOLD_S)
+    ends = starts + np.clip(lasts, 0.001, LONGEST_PACKET_S)
     held = np.maximum(np.stack([starts, ends], axis=1), 0.0)[ends > 0]
     if len(held) == 0:
         return None

@@ -63,7 +63,7 @@ def test_nothing_but_an_image_is_read_and_orientation_and_alpha_apply(tmp_path, 
     png.write_bytes(png.read_bytes()[:20])
     for name, words in {
         "empty.jpg": "the file is empty \\(0 bytes\\)",
-        "text.jpg": "not a jpg, png or webp",
+        "text.jpg": "not a gif, jpg, png or webp",
         "cut.png": "cut short or damaged",
         "giant.png": "too large: 50000 x 50000 pixels, more than 100 megapixels",
         "missing.png": "no such file",

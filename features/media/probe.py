@@ -297,7 +297,7 @@ def _end(times: NDArray[np.float64], lasts: float, step: float, others_end: floa
     end = last + min(lasts or step, LONGEST_HOLD_S)
     patience = min(TAIL_GAPS * float(np.diff(times).max()) if len(times) > 1 else LONGEST_HOLD_S, LONGEST_HOLD_S)
     said = max(others_end, 0.0 if lasts else declared)
-    return max(end, said) if said - last <= patience else end
+    return said if end + TAIL_S < said <= last + patience else end
 
 
 def _crop(stream: VideoStream) -> Crop:

@@ -12,16 +12,20 @@ short side of an upright frame is as requested, its long side in proportion, up 
 
 from __future__ import annotations
 
+import io
 import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Generic, TypeVar, cast
 
+import av
 import numpy as np
 from av.filter import Graph
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from features.media.clip import FrameNeed, Frames, Span
@@ -36,6 +40,8 @@ SAME_SHAPE = 0.03  # proportions that differ by less are the same: sizes are rou
 Picture = TypeVar("Picture")
 Crop = tuple[int, int, int, int]  # stored rows cut off at the top and at the bottom, columns at the left and right
 NO_CROP: Crop = (0, 0, 0, 0)
+# of Matroska: the element after that of the picture, and its PixelCrop elements: name, length, content
+_PRIVATE, _CROPPED = b"\x63\xa2", re.compile(rb"\x54([\xaa\xbb\xcc\xdd])([\x81-\x84])(?=(.{4}))", re.DOTALL)
 
 
 def on_display(times: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -43,11 +49,13 @@ def on_display(times: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArr
     return np.maximum(np.searchsorted(times, wanted + EPSILON_S, side="right") - 1, 0)
 
 
-def steady(timed: Iterator[tuple[float | None, Picture]], step: float) -> Iterator[tuple[float, Picture]]:
+def steady(
+    timed: Iterator[tuple[float | None, Picture]], step: float, back: float = 0.5
+) -> Iterator[tuple[float, Picture]]:
     """Frames in display order with times that never fall.
 
     A frame without a time, or after a restart of the clock, follows the frame before by ``step`` seconds, one that
-    steps back a little by half of that; a single frame ahead of the next is put halfway between its neighbours.
+    steps back a little by ``back`` of that; a single frame ahead of the next is put between both beside it.
     """
     first = next(timed, None)
     if first is None:
@@ -58,7 +66,7 @@ def steady(timed: Iterator[tuple[float | None, Picture]], step: float) -> Iterat
         if before < following < time:
             time = (before + following) / 2
         elif following < time:
-            following = time + (step if time - following > RESTART_S else step / 2)
+            following = time + (step if time - following > RESTART_S else back * step)
         yield time, shown
         before, time, shown = time, following, picture
     yield time, shown
@@ -138,6 +146,21 @@ def scaled_size(height: float, width: float, size: int) -> tuple[int, int]:
     """Height and width of an upright picture with square pixels, scaled to a short side of ``size`` pixels."""
     scale, cap = size / min(width, height), LONGEST * size
     return min(cap, max(size, round(height * scale))), min(cap, max(size, round(width * scale)))
+
+
+def container_crop(stream: VideoStream) -> Crop:
+    """What the container crops. PyAV does not tell, but hands it on: here to the header of a file in memory."""
+    written = io.BytesIO()
+    try:
+        with av.open(written, "w", format="matroska") as output:
+            output.add_stream_from_template(stream)
+            output.start_encoding()
+    except (av.FFmpegError, ValueError):  # of a codec that Matroska does not hold
+        return NO_CROP
+    video = written.getvalue().partition(_PRIVATE)[0].rpartition(b"V_")[2]
+    found = {name: int.from_bytes(value[: size[0] & 15], "big") for name, size, value in _CROPPED.findall(video)}
+    top, bottom, left, right = (found.get(name, 0) for name in (b"\xbb", b"\xaa", b"\xcc", b"\xdd"))
+    return (top, bottom, left, right) if left + right < stream.width and top + bottom < stream.height else NO_CROP
 
 
 def fitted(shape: tuple[float, float], first: tuple[float, float], box: tuple[int, int]) -> tuple[int, int]:

@@ -7,9 +7,7 @@ is decoded (without pictures, the first sound): its time is time 0.
 
 from __future__ import annotations
 
-import io
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -30,10 +28,10 @@ from features.media.clip import SourceFacts, Span
 from features.media.colour import TRANSFERS
 from features.media.container import (
     Timeline,
+    decode,
     frame_time,
     in_seconds,
     in_stored_order,
-    not_media,
     only,
     open_media,
     packet_time,
@@ -42,15 +40,15 @@ from features.media.container import (
     track,
     tracks,
 )
-from features.media.frames import NO_CROP, Crop, Orientation, orientation, scaled_size
+from features.media.faults import ENCRYPTED, encrypted, reason_unread
+from features.media.frames import NO_CROP, Crop, Orientation, container_crop, orientation, scaled_size
 from features.media.library import DEFAULT_LIMITS, Limits
 
 LONGEST_HOLD_S = 3600.0  # a picture makes clips for at most so long: a longer pause is mostly a leap of the clock
 LONGEST_PACKET_S = 30.0  # longer durations of single packets are not believed
 TAIL_GAPS = 3  # the last picture may outlast its packet by so many times the longest pause between two
 UNSAID_S = 0.5  # a packet of sound without a duration lasts until the next, up to this
-# of Matroska: the element after that of the picture, and its PixelCrop elements: name, length, content
-_PRIVATE, _CROPPED = b"\x63\xa2", re.compile(rb"\x54([\xaa\xbb\xcc\xdd])([\x81-\x84])(?=(.{4}))", re.DOTALL)
+NOTHING = "not a video: it holds neither pictures nor sound"
 TAIL_S = 1.0  # sound that outlasts the pictures by less does not make the file longer
 
 
@@ -156,42 +154,53 @@ class MediaFacts:
 class _Walk:
     """The times of all packets, and the first decoded picture (or sound)."""
 
-    def __init__(self, container: InputContainer, streams: Sequence[Stream], limits: Limits) -> None:
+    def __init__(
+        self, container: InputContainer, streams: Sequence[VideoStream | AudioStream], limits: Limits
+    ) -> None:
         self.timeline = Timeline(container)
         self.numbered = in_stored_order(container)
         self.first: dict[int, Any] = {}
         self.discarded = self.corrupt = self.untimed = self.leading = 0
         self._key_time = -math.inf
-        bases = {stream.index: stream.time_base or Fraction(1) for stream in streams}
-        self.stamps: dict[int, list[tuple[float, float]]] = {index: [] for index in bases}
+        bases = {stream.index: stream.time_base or Fraction(1) for stream in container.streams}
+        own = {stream.index: stream for stream in streams}
+        # the other sound and subtitles count for the duration only, which a header gives for all tracks together
+        timed = [s for s in container.streams if s.index in own or s.type in ("audio", "subtitle")]
+        self.stamps: dict[int, list[tuple[float, float]]] = {index: [] for index in bases}  # time and duration
+        self.counts = dict.fromkeys(bases, 0)
+        self.repeated = self.ended = -math.inf  # when the last repeated picture ends, and the last packet of all
         seconds = dict.fromkeys(bases, 0.0)
-        for packet in packets(container, *streams):
-            self.timeline.learn(packet)
-            self._decode_first(packet)
-            if packet.size:
-                index, base = packet.stream_index, bases[packet.stream_index]
-                lasts = in_seconds(packet.duration or 0, base)
-                self._note(packet, base, lasts)
+        only(container, *timed)
+        for packet in packets(container, *timed):
+            index, base = packet.stream_index, bases[packet.stream_index]
+            if index in own:
+                self.timeline.learn(packet)
+            else:
+                self.timeline.apply(packet)
+            lasts = in_seconds(packet.duration or 0, base)
+            time = packet_time(packet, base, self.numbered and packet.stream.type == "video")
+            if time is not None and not packet.is_discard:
+                self.ended = max(self.ended, time + lasts)
+            if index in own and packet.size:
+                self.counts[index] += 1
+                self._decode_first(own[index], packet)
+                self._note(packet, time, lasts)
                 seconds[index] += min(lasts, LONGEST_PACKET_S)
                 limits.check_seconds(seconds[index])  # here, because the pass itself may take long
+            elif time is not None and packet.stream.type == "video":
+                self.repeated = max(self.repeated, time + lasts)
+        for stream in streams:
+            self._decode_first(stream, None)
 
-    def _decode_first(self, packet: av.Packet[Any]) -> None:
+    def _decode_first(self, stream: VideoStream | AudioStream, packet: av.Packet[Any] | None) -> None:
         """The first frame of each track; that of the sound counts only where there is no picture."""
-        if packet.stream_index in self.first or (self.first and packet.stream.type == "audio"):
+        if stream.index in self.first or (self.first and stream.type == "audio"):
             return
-        try:
-            decoded = packet.decode()
-        except MemoryError:
-            raise
-        except (av.FFmpegError, ValueError):
-            return
-        if decoded:
-            self.first[packet.stream_index] = decoded[0]
+        if decoded := decode(stream, packet):
+            self.first[stream.index] = decoded[0]
 
-    def _note(self, packet: av.Packet[Any], base: Fraction, lasts: float) -> None:
-        is_picture = packet.stream.type == "video"
-        time = packet_time(packet, base, self.numbered and is_picture)
-        if is_picture:
+    def _note(self, packet: av.Packet[Any], time: float | None, lasts: float) -> None:
+        if packet.stream.type == "video":
             self.corrupt += packet.is_corrupt
             self.discarded += packet.is_discard
             self.untimed += packet.pts is None
@@ -205,45 +214,51 @@ class _Walk:
 def probe_file(path: Path, limits: Limits = DEFAULT_LIMITS) -> MediaFacts:
     """Read what a file holds; raises MediaError where it cannot be opened, or decoded, or exceeds the limits."""
     with open_media(path) as container:
-        video, audio = track(container, "video"), track(container, "audio")
+        locked = encrypted(container, path)
+        video, audio = (None if kind in locked else track(container, kind) for kind in ("video", "audio"))
         if video is None and audio is None:
-            if tracks(container, "video") or tracks(container, "audio"):
+            if not locked and (tracks(container, "video") or tracks(container, "audio")):
                 raise MediaError("there is no decoder for the pictures and the sound in it")
-            raise not_media(path, "it holds neither pictures nor sound")
+            raise MediaError(ENCRYPTED if locked else reason_unread(path) or NOTHING)
         if isinstance(video, VideoStream):
             limits.check_pixels(video.width, video.height)
         streams = [stream for stream in (video, audio) if isinstance(stream, VideoStream | AudioStream)]
-        only(container, *streams)
         for stream in streams:
             start_decoder(stream, limits)
         walk = _Walk(container, streams, limits)
+        there = [s for s in streams if walk.counts[s.index] or s.frames]  # the others are announced, and empty
         shown = video is not None and video.index in walk.first
-        if not shown and (audio is None or audio.index not in walk.first):
-            raise MediaError("damaged: neither pictures nor sound in it can be decoded")
+        if not walk.first:
+            damage = "damaged: neither pictures nor sound in it can be decoded"
+            raise MediaError(reason_unread(path) or (damage if there else NOTHING))
         main = cast("Stream", video if shown else audio).index
         origin = frame_time(walk.first[main], container)
         if origin is None:
             origin = min((time for time, _ in walk.stamps[main]), default=0.0)
-        stamps = [stamp for track_stamps in walk.stamps.values() for stamp in track_stamps]
-        declared = container.duration / av.time_base if container.duration else None
-        picture, extent = (
-            None,
-            max((t + d for t, d in stamps), default=0.0) - min((t for t, _ in stamps), default=0.0),
-        )
-        if shown:
-            others = [time + min(lasts, LONGEST_PACKET_S) for time, lasts in set(stamps) - set(walk.stamps[main])]
-            picture = _picture_facts(cast("VideoStream", video), walk, origin, max(others, default=0.0), declared)
+        picture = _picture_facts(cast("VideoStream", video), walk, origin) if shown else None
+        sound = _sound_facts(cast("AudioStream", audio), walk, origin) if audio in there else None
+        faults = [f"the {'picture' if kind == 'video' else 'sound'} track is encrypted" for kind in sorted(locked)]
+        if (
+            "video" not in locked
+            and not shown
+            and tracks(container, "video")
+            and (video is None or video in there)
+        ):
+            faults.append("the picture track cannot be decoded")
+        declared, extent = _durations(container, there, walk)
+        if picture is not None:
+            picture = _kept(picture, walk.stamps[main], sound, declared or 0.0)
             extent = max(extent, picture.end_s)
         facts = MediaFacts(
             container=container.format.name,
             origin_s=origin,
             picture=picture,
-            sound=_sound_facts(cast("AudioStream", audio), walk, origin) if audio is not None else None,
+            sound=sound,
             declared_s=declared,
             extent_s=extent,
             timeline=walk.timeline,
             limits=limits,
-            fault="the picture track cannot be decoded" if tracks(container, "video") and not shown else "",
+            fault="; ".join(faults),
         )
     limits.check_seconds(seconds := facts.seconds)
     longest = np.diff(picture.times, append=picture.end_s).max() if picture is not None else 0.0
@@ -253,9 +268,21 @@ def probe_file(path: Path, limits: Limits = DEFAULT_LIMITS) -> MediaFacts:
     return facts
 
 
-def _picture_facts(
-    stream: VideoStream, walk: _Walk, origin: float, others_end: float, declared: float | None
-) -> PictureFacts:
+def _durations(container: InputContainer, streams: Sequence[Stream], walk: _Walk) -> tuple[float | None, float]:
+    """Seconds by the header, and by the packets: of these tracks where each has its own, else of the whole file.
+
+    A header may count from the file's time 0 or from its first packet.
+    """
+    stamps = [stamp for track_stamps in walk.stamps.values() for stamp in track_stamps]
+    first, last = min((t for t, _ in stamps), default=0.0), max((t + d for t, d in stamps), default=0.0)
+    own = [in_seconds(s.duration, s.time_base) for s in streams if s.duration and s.time_base]
+    if own and len(own) == len(streams):
+        return max(own), last - first
+    declared = container.duration / av.time_base if container.duration else None
+    return declared, max(walk.ended, last - first)
+
+
+def _picture_facts(stream: VideoStream, walk: _Walk, origin: float) -> PictureFacts:
     frame: VideoFrame = walk.first[stream.index]
     rate = stream.average_rate or stream.guessed_rate
     per_second = float(rate) if rate and 0.1 <= rate <= 1000 else None
@@ -264,8 +291,14 @@ def _picture_facts(
     if walk.numbered:
         origin = stamps[0][0]  # the first picture comes out some packets after its own
     times = np.maximum(np.array([time for time, _ in stamps]) - origin, 0.0)
+    spaced = not walk.numbered and walk.untimed == 0 and bool((np.diff(times) > 0).all())
+    if stream.container.format.name == "mpeg" and not spaced:  # ffmpeg guesses most times; the rate is constant
+        even = step * np.arange(len(times))
+        times = even + np.maximum.accumulate(times - even)
+    # repeated at last, it stays to the end of the sound: the encoder of a still picture sends nothing more
+    held_until = min(walk.ended, walk.repeated + TAIL_S) if walk.repeated > stamps[-1][0] else -math.inf
     aspect = float(stream.sample_aspect_ratio or 1)
-    top, bottom, left, right = crop = _crop(stream)
+    top, bottom, left, right = crop = container_crop(stream)
     return PictureFacts(
         codec=stream.codec_context.codec.canonical_name,
         pixel_format=frame.format.name,
@@ -276,8 +309,8 @@ def _picture_facts(
         rate=per_second,
         step=step,
         times=times,
-        end_s=_end(times, stamps[-1][1], step, others_end - origin, declared or 0.0),
-        spaced=not walk.numbered and walk.untimed == 0 and bool((np.diff(times) > 0).all()),
+        end_s=max(float(times[-1]) + min(stamps[-1][1] or step, LONGEST_HOLD_S), held_until - origin),
+        spaced=spaced,
         leading=walk.leading,
         trimmed=walk.discarded > 0,
         corrupt=walk.corrupt,
@@ -287,32 +320,17 @@ def _picture_facts(
     )
 
 
-def _end(times: NDArray[np.float64], lasts: float, step: float, others_end: float, declared: float) -> float:
-    """Until when the last picture is on display, seconds.
-
-    As long as its packet says; but a lone picture, or one of a slide show, stays as long as other tracks last, and
-    where its packet says nothing, as long as the file's header says.
+def _kept(
+    picture: PictureFacts, stamps: Sequence[tuple[float, float]], sound: SoundFacts | None, declared: float
+) -> PictureFacts:
+    """The last picture lasts as long as its packet says. A lone one, or one of a slide show, stays to the end of the
+    sound, and where its packet says nothing, to the end by the header.
     """
-    last = float(times[-1])
-    end = last + min(lasts or step, LONGEST_HOLD_S)
-    patience = min(TAIL_GAPS * float(np.diff(times).max()) if len(times) > 1 else LONGEST_HOLD_S, LONGEST_HOLD_S)
-    said = max(others_end, 0.0 if lasts else declared)
-    return said if end + TAIL_S < said <= last + patience else end
-
-
-def _crop(stream: VideoStream) -> Crop:
-    """What the container crops. PyAV does not tell, but hands it on: here to the header of a file in memory."""
-    written = io.BytesIO()
-    try:
-        with av.open(written, "w", format="matroska") as output:
-            output.add_stream_from_template(stream)
-            output.start_encoding()
-    except (av.FFmpegError, ValueError):  # of a codec that Matroska does not hold
-        return NO_CROP
-    video = written.getvalue().partition(_PRIVATE)[0].rpartition(b"V_")[2]
-    found = {name: int.from_bytes(value[: size[0] & 15], "big") for name, size, value in _CROPPED.findall(video)}
-    top, bottom, left, right = (found.get(name, 0) for name in (b"\xbb", b"\xaa", b"\xcc", b"\xdd"))
-    return (top, bottom, left, right) if left + right < stream.width and top + bottom < stream.height else NO_CROP
+    pauses, last = np.diff(picture.times), float(picture.times[-1])
+    patience = min(TAIL_GAPS * float(pauses.max()) if len(pauses) else LONGEST_HOLD_S, LONGEST_HOLD_S)
+    unsaid = not stamps or not max(stamps)[1]
+    said = max(float(sound.held[:, 1].max()) if sound is not None else 0.0, declared if unsaid else 0.0)
+    return replace(picture, end_s=said) if picture.end_s + TAIL_S < said <= last + patience else picture
 
 
 def _sound_facts(stream: AudioStream, walk: _Walk, origin: float) -> SoundFacts | None:

@@ -49,7 +49,8 @@ class PyavPictures(Pictures):
         self._facts, self._needs, self._notes = picture, tuple(needs), dict.fromkeys([note] if note else [])
         self._cutter, self._changing = Cutter(picture.crop), facts.container in JOINABLE
         self._decoder = self._open(path, facts)
-        self._picker = FramePicker(steady(self._timed(), picture.step))
+        back = 1.0 if facts.container == "mpeg" else 0.5  # there, ffmpeg guesses most times, too early if at all
+        self._picker = FramePicker(steady(self._timed(), picture.step, back))
         self._converted: tuple[Shown | None, dict[int, NDArray[np.uint8]]] = (None, {})
 
     def _open(self, path: Path, facts: MediaFacts) -> Any:

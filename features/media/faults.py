@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,13 +17,14 @@ from av.container import InputContainer
 
 _JOIN = "(cat INIT SEGMENT… > WHOLE)"
 START_ONLY = f"only the start of a segmented video: join it with its segments {_JOIN}"
-SEGMENT = f"a segment of a segmented video, without its start (init): join it with all the others {_JOIN}"
+SEGMENT = f"a segment of a segmented video without its start (init): join it with all the others {_JOIN}"
 CUT = "cut short or damaged: the index (moov) is missing"
 ENCRYPTED = "encrypted: it can be played with its key only; put a copy without protection in its place"
 
 HEAD = 1 << 20  # bytes
 _FIRST = (b"ftyp", b"mdat", b"wide", b"free", b"skip", b"moov", b"styp", b"sidx", b"moof", b"emsg", b"prft")
-_WITHIN = {b"moov": 0, b"trak": 0, b"mdia": 0, b"minf": 0, b"stbl": 0, b"stsd": 8}  # box: bytes before those in it
+_PATH = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")  # boxes that lead to sample entries
+BOXES = 100_000  # looked at, at most
 _LOCKED = {b"encv": "video", b"drmi": "video", b"enca": "audio", b"drms": "audio"}
 _EBML, _SEGMENT, _CLUSTER = b"\x1aE\xdf\xa3", b"\x18S\x80g", b"\x1fC\xb6u"
 _ASF_LOCKS = (  # content encryption, the extended, the advanced
@@ -52,7 +54,8 @@ def encrypted(container: InputContainer, path: Path) -> set[str]:
         return {stream.type for stream in container.streams if stream.id in pids}
     if kind.startswith("mov"):
         with path.open("rb") as file:
-            return {_LOCKED[box] for box, _ in _boxes(file, 0, path.stat().st_size) if box in _LOCKED}
+            header = takewhile(lambda found: found[0] != b"moof", _boxes(file, 0, path.stat().st_size))
+            return {_LOCKED[box] for box, _ in islice(header, BOXES) if box in _LOCKED}
     if kind == "asf":
         with path.open("rb") as file:
             head = file.read(HEAD)
@@ -61,13 +64,13 @@ def encrypted(container: InputContainer, path: Path) -> set[str]:
 
 
 def _reason_of_boxes(file: BinaryIO, size: int) -> str:
-    found = dict(_boxes(file, 0, size))
+    found = dict(islice(_boxes(file, 0, size), BOXES))
     if found.get(b"moov", size + 1) <= size:
         return START_ONLY if b"mvex" in found and b"moof" not in found else ""
     return SEGMENT if not found.keys().isdisjoint((b"styp", b"sidx", b"moof")) else CUT
 
 
-def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int]]:
+def _boxes(file: BinaryIO, start: int, end: int, level: int = 0) -> Iterator[tuple[bytes, int]]:
     """Name and end of each box, and of those in it that lead to sample entries; the last may be cut off."""
     while start + 8 <= end:
         file.seek(start)
@@ -78,16 +81,18 @@ def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int]]:
         if stop < start + 8:
             return
         yield box, stop
-        if box in _WITHIN:
-            yield from _boxes(file, start + 8 + _WITHIN[box], min(stop, end))
+        if level < len(_PATH) and box == _PATH[level]:
+            yield from _boxes(file, start + (16 if box == b"stsd" else 8), min(stop, end), level + 1)
         start = stop
 
 
 def _scrambled(path: Path) -> set[int]:
-    """Identifiers (PIDs) of the tracks of a transport stream that have scrambled packets."""
+    """Identifiers (PIDs) of the tracks of a transport stream most of whose packets are scrambled."""
     with path.open("rb") as file:
         head = np.frombuffer(file.read(HEAD), np.uint8)
     size, first = (188, 0) if head[:1] == 0x47 else (192, 4)  # on discs a time goes before each packet
     rows = head[: len(head) // size * size].reshape(-1, size)[:, first : first + 4].astype(int)
-    locked = rows[(rows[:, 0] == 0x47) & (rows[:, 3] & 0x80 > 0)]
-    return set(((locked[:, 1] & 0x1F) << 8 | locked[:, 2]).tolist())
+    rows = rows[rows[:, 0] == 0x47]
+    pids, locked = (rows[:, 1] & 0x1F) << 8 | rows[:, 2], rows[:, 3] & 0x80 > 0
+    counts = [np.bincount(some, minlength=1 << 13) for some in (pids, pids[locked])]
+    return set(np.flatnonzero(2 * counts[1] > counts[0]).tolist())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -86,22 +87,25 @@ class _Line:
         return np.clip(wave, -1.0, 1.0, out=wave) if found else None
 
 
-def _mixer(like: AudioFrame, rate: int) -> Graph:
-    """Mixes frames like this one to one channel: by ffmpeg's weights, or evenly where their places are unknown."""
-    layout, count = like.layout.name, like.layout.nb_channels
+def _mixer(like: AudioFrame, rate: int) -> Graph | None:
+    """Mixes frames like this one to one channel: by ffmpeg's weights, or evenly where their places are unknown.
+
+    None where there are more channels than ffmpeg can mix, which are 64.
+    """
+    count, layout = like.layout.nb_channels, like.layout.name
     # of ambisonic sound the first channel is that of an omnidirectional microphone
     even = "c0" if layout.startswith("ambisonic") else "+".join(f"{1 / count}*c{n}" for n in range(count))
-    for mix in ([], [("pan", f"mono|c0={even}")]):
+    evenly = [("pan", f"mono|c0={even}")]
+    for given, mix in ((layout, []), (layout, evenly), (f"{count} channels", evenly)):
         graph = Graph()
-        given = {"sample_rate": str(like.sample_rate), "sample_fmt": like.format.name, "channel_layout": layout}
-        nodes = [graph.add("abuffer", **given, time_base=str(like.time_base)), *(graph.add(*one) for one in mix)]
-        nodes += [graph.add("aformat", sample_rates=str(rate), sample_fmts="flt", channel_layouts="mono")]
-        try:
+        stored = {"sample_rate": str(like.sample_rate), "sample_fmt": like.format.name, "channel_layout": given}
+        with suppress(ValueError):  # no weights for these channels, or too many to be named
+            nodes = [graph.add("abuffer", **stored, time_base=str(like.time_base))]
+            nodes += [graph.add(*one) for one in mix]
+            nodes += [graph.add("aformat", sample_rates=str(rate), sample_fmts="flt", channel_layouts="mono")]
             graph.link_nodes(*nodes, graph.add("abuffersink")).configure()
-            break
-        except ValueError:  # no weights for these channels
-            continue
-    return graph
+            return graph
+    return None
 
 
 def _pulled(mixer: Graph) -> AudioFrame | None:

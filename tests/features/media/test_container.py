@@ -18,7 +18,7 @@ from tests.features.ffmpeg_program import FILES
 from tests.scripts.test_canaries import Canaries
 
 NEED, SOUND = FrameNeed(fps=2, size=32), SoundNeed(rate=16000)
-SOURCES = "-f lavfi -i testsrc2=s=96x64:r=10:d=2 -f lavfi -i sine=440:d=2"
+SOURCES = "-f lavfi -i testsrc2=s=128x96:r=10:d=2 -f lavfi -i sine=440:d=2"
 NAMES = [
     "12:30 news.mp4",
     "file:a.mp4",

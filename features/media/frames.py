@@ -163,7 +163,7 @@ def container_crop(stream: VideoStream) -> Crop:
     return (top, bottom, left, right) if left + right < stream.width and top + bottom < stream.height else NO_CROP
 
 
-def fitted(shape: tuple[float, float], first: tuple[float, float], box: tuple[int, int]) -> tuple[int, int]:
+def fit(shape: tuple[float, float], first: tuple[float, float], box: tuple[int, int]) -> tuple[int, int]:
     """Height and width of an upright picture in the box of the first one; the whole box where they are alike."""
     tall = (shape[0] / shape[1]) / (first[0] / first[1])
     if abs(math.log(tall)) < SAME_SHAPE:
@@ -179,7 +179,8 @@ class Cutter:
 
     def __init__(self, crop: Crop) -> None:
         self._crop = crop
-        self._graphs: dict[tuple[Any, ...], Graph] = {}
+        self._look: tuple[int, int, str, bool] | None = None  # of the pictures that the graph is for
+        self._graph = Graph()
 
     def __call__(self, picture: VideoFrame) -> VideoFrame:
         """The same frame, or one with fewer rows and columns of the same pixels."""
@@ -187,17 +188,14 @@ class Cutter:
         crops = self._crop != NO_CROP and picture.width > left + right and picture.height > top + bottom
         if not crops and not picture.interlaced_frame:
             return picture
-        key = (picture.width, picture.height, picture.format.name, picture.interlaced_frame)
-        if key not in self._graphs:
-            self._graphs[key] = graph = Graph()
-            nodes = [
-                graph.add_buffer(None, picture.width, picture.height, picture.format, time_base=Fraction(1, 1000))
-            ]
+        look = picture.width, picture.height, picture.format.name, picture.interlaced_frame
+        if look != self._look:
+            self._look, self._graph = look, Graph()
+            nodes = [self._graph.add_buffer(None, *look[:2], picture.format, time_base=Fraction(1, 1000))]
             if crops:
-                nodes.append(graph.add("crop", f"iw-{left + right}:ih-{top + bottom}:{left}:{top}:exact=1"))
+                nodes.append(self._graph.add("crop", f"iw-{left + right}:ih-{top + bottom}:{left}:{top}:exact=1"))
             if picture.interlaced_frame:
-                nodes.append(graph.add("field", "top"))
-            graph.link_nodes(*nodes, graph.add("buffersink")).configure()
-        graph = self._graphs[key]
-        graph.vpush(picture)
-        return graph.vpull()
+                nodes.append(self._graph.add("field", "top"))
+            self._graph.link_nodes(*nodes, self._graph.add("buffersink")).configure()
+        self._graph.vpush(picture)
+        return self._graph.vpull()

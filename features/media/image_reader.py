@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, cast
 
@@ -72,14 +73,9 @@ def read_image(path: Path, video: str, needs: Sequence[Need], limits: Limits = D
     frames = {need: Frames(pixels=by_size[need.size][None], times=np.zeros(1)) for need in wanted}
     span = Span(clip_id=video, video=video, start_s=0.0, end_s=0.0)
     height, width = image.shape[1::-1] if orientation.transposed else image.shape[:2]
-    return Clip(
-        span=span,
-        reader="image",
-        frames=frames,
-        verdict=DEGRADED if damaged else OK,
-        note="damaged: a part of the image cannot be decoded" if damaged else "",
-        source=SourceFacts(file_seconds=0.0, width=width, height=height, video_codec=kind),
-    )
+    source = SourceFacts(file_seconds=0.0, width=width, height=height, video_codec=kind)
+    verdict, note = (DEGRADED, "damaged: a part of the image cannot be decoded") if damaged else (OK, "")
+    return Clip(span=span, reader="image", frames=frames, verdict=verdict, note=note, source=source)
 
 
 def _orientation(header: ImageFile) -> Orientation:
@@ -87,9 +83,8 @@ def _orientation(header: ImageFile) -> Orientation:
         number = header.getexif().get(0x0112, 1)
     except BROKEN:
         number = 1
-    return Orientation(
-        transposed=number in (5, 6, 7, 8), bottom_up=number in (3, 4, 7, 8), right_to_left=number in (2, 3, 6, 7)
-    )
+    bottom_up, right_to_left = number in (3, 4, 7, 8), number in (2, 3, 6, 7)
+    return Orientation(transposed=number in (5, 6, 7, 8), bottom_up=bottom_up, right_to_left=right_to_left)
 
 
 def _decoded(data: bytes, transparent: bool) -> NDArray[np.uint8] | None:
@@ -105,7 +100,7 @@ def _decoded(data: bytes, transparent: bool) -> NDArray[np.uint8] | None:
         if error.code == cv2.Error.StsNoMem:
             raise MemoryError from error
         return None
-    return None if image is None else np.asarray(image, np.uint8)
+    return cast("NDArray[np.uint8] | None", image)
 
 
 def _damaged(data: bytes, scan: int) -> bool:
@@ -130,16 +125,14 @@ def _decodes(data: bytes, options: dict[str, str]) -> bool:
 def _partly_decoded(data: bytes, limits: Limits) -> tuple[NDArray[np.uint8], bool]:
     """(H, W, 3) RGB, as stored, as far as Pillow decodes it, and whether that is not all; raises MediaError."""
     _, image = open_image(data, limits)
-    damaged = False
+    damaged, pixels = False, None
     try:
         image.load()
     except BROKEN:
         damaged, image.tile = True, []  # with nothing left to do, it gives what it has
-    try:
+    with suppress(*BROKEN, AttributeError):
         pixels = on_white(image)
-    except (*BROKEN, AttributeError) as error:
-        raise MediaError("damaged: the image cannot be decoded") from error
-    if damaged and not pixels.any():
+    if pixels is None or (damaged and not pixels.any()):
         raise MediaError("damaged: the image cannot be decoded")
     return pixels, damaged
 

@@ -48,6 +48,7 @@ LONGEST_HOLD_S = 3600.0  # a picture makes clips for at most so long: a longer p
 LONGEST_PACKET_S = 30.0  # longer durations of single packets are not believed
 TAIL_GAPS = 3  # the last picture may outlast its packet by so many times the longest pause between two
 UNSAID_S = 0.5  # a packet of sound without a duration lasts until the next, up to this
+DOLBY, UNSPECIFIED = "Dolby Vision without an HDR10 or HLG picture: its colours are wrong", 2
 NOTHING = "not a video: it holds neither pictures nor sound"
 TAIL_S = 1.0  # sound that outlasts the pictures by less does not make the file longer
 
@@ -259,11 +260,12 @@ def probe_file(path: Path, limits: Limits = DEFAULT_LIMITS) -> MediaFacts:
             timeline=walk.timeline,
             limits=limits,
             fault="; ".join(faults),
+            notes=(DOLBY,) if shown and _is_dolby_alone(cast("VideoStream", video), walk.first[main]) else (),
         )
     limits.check_seconds(seconds := facts.seconds)
     longest = np.diff(picture.times, append=picture.end_s).max() if picture is not None else 0.0
     if longest > LONGEST_HOLD_S and (left_out := float(facts.held[:, 1].max()) - seconds) > TAIL_S:
-        note = f"a picture is kept for an hour at most: {left_out:.0f} s in which none follows are in no clip"
+        note = f"{left_out:.0f} s are in no clip: without sound a picture is kept for an hour at most"
         facts = replace(facts, notes=(*facts.notes, note))
     return facts
 
@@ -320,11 +322,17 @@ def _picture_facts(stream: VideoStream, walk: _Walk, origin: float) -> PictureFa
     )
 
 
+def _is_dolby_alone(stream: VideoStream, first: VideoFrame) -> bool:
+    """Whether this is Dolby Vision whose pictures are neither HDR10, HLG nor SDR: profile 5."""
+    signs = stream.codec_context.codec_tag in ("dvh1", "dvhe", "dva1", "dvav", "dav1")
+    return first.color_trc == UNSPECIFIED and (signs or first.side_data.get("DOVI_METADATA") is not None)
+
+
 def _kept(
     picture: PictureFacts, stamps: Sequence[tuple[float, float]], sound: SoundFacts | None, declared: float
 ) -> PictureFacts:
-    """The last picture lasts as long as its packet says. A lone one, or one of a slide show, stays to the end of the
-    sound, and where its packet says nothing, to the end by the header.
+    """A lone picture, or the last one of a slide show, stays to the end of the sound; and to that of the header,
+    where its packet does not say how long.
     """
     pauses, last = np.diff(picture.times), float(picture.times[-1])
     patience = min(TAIL_GAPS * float(pauses.max()) if len(pauses) else LONGEST_HOLD_S, LONGEST_HOLD_S)

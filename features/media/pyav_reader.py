@@ -15,16 +15,7 @@ from numpy.typing import NDArray
 from features.media.clip import FrameNeed, Frames, Span
 from features.media.colour import TRANSFERS, to_sdr
 from features.media.container import JOINABLE, Decoder
-from features.media.frames import (
-    Cutter,
-    FramePicker,
-    Pictures,
-    fitted,
-    on_display,
-    orientation,
-    steady,
-    wanted_times,
-)
+from features.media.frames import Cutter, FramePicker, Pictures, fit, on_display, orientation, steady, wanted_times
 from features.media.probe import MediaFacts, PictureFacts
 
 # without full chroma and accurate rounding swscale is up to 2 of 255 too dark, and differs between machines
@@ -124,22 +115,16 @@ class PyavPictures(Pictures):
         if picture.interlaced_frame:
             self._notes["interlaced: one field of each picture was read"] = None
         wide, high = cut.width * aspect, float(cut.height * (1 + picture.interlaced_frame))
-        height, width = inner = fitted(
-            (wide, high) if stored.transposed else (high, wide), self._facts.upright, box
-        )
+        height, width = inner = fit((wide, high) if stored.transposed else (high, wide), self._facts.upright, box)
         if stored.transposed:
             height, width = width, height
         scaler = self._scalers.setdefault(size, VideoReformatter())
         hdr = TRANSFERS.get(picture.color_trc)
-        pixels = scaler.reformat(
-            cut,
-            width=width,
-            height=height,
-            format="gbrp16le" if hdr else "rgb24",
-            src_colorspace=Colorspace.BT2020 if hdr and picture.colorspace == _UNSPECIFIED else None,
-            interpolation=_SCALING,
-            threads=1,
-        ).to_ndarray()
+        form, matrix = "gbrp16le" if hdr else "rgb24", None
+        if hdr and picture.colorspace == _UNSPECIFIED:
+            matrix = Colorspace.BT2020
+        small = scaler.reformat(cut, width, height, form, matrix, interpolation=_SCALING, threads=1)
+        pixels = small.to_ndarray()
         if hdr:
             self._notes[f"HDR ({hdr}) brought to SDR"] = None
             pixels = to_sdr(pixels.astype(np.uint16, copy=False), picture.color_trc, picture.color_primaries)

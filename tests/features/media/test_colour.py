@@ -54,3 +54,12 @@ def test_what_is_brighter_than_white_is_white_and_sdr_is_left_alone(tmp_path, ff
     path = write(ffmpeg, tmp_path / "b.mkv", "bt709 bt709 bt709 tv yuv420p10le")
     (clip,) = read_clips(path, "v", (need,))
     assert clip.note == ""
+
+
+@pytest.mark.parametrize(("tag", "note"), [("dvh1", True), ("hvc1", False)])
+def test_dolby_vision_alone_is_said(tmp_path, ffmpeg, says, tag, note):
+    path = tmp_path / "a.mp4"
+    how = f"-c:v libx265 -x265-params log-level=none -tag:v {tag} -strict unofficial"
+    (clip,) = read_clips(ffmpeg.make(path, how, count=5, pixels="yuv420p10le"), "v", (FrameNeed(fps=1, size=48),))
+    assert bool(clip.note) is note
+    says(clip.note)

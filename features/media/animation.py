@@ -7,6 +7,7 @@ of 10 ms or less is shown for 100 ms, as browsers do, and how often the whole is
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from av.video.frame import VideoFrame
 from PIL.ImageFile import ImageFile
 
 from features.media.container import check_file
-from features.media.image_reader import BROKEN, on_white, open_image
+from features.media.image_reader import BROKEN, GIF_END, on_white, open_image
 from features.media.library import DEFAULT_LIMITS, Limits
 from features.media.probe import MediaFacts, PictureFacts
 from features.media.pyav_reader import PyavPictures
@@ -29,10 +30,12 @@ class Animation:
     def __init__(self, data: bytes, limits: Limits) -> None:
         image: Any
         self.kind, image = open_image(data, limits)
-        self.moves, self.bad_packets = bool(getattr(image, "is_animated", False)), 0
+        self.moves, self.bad_packets = False, 0
+        with suppress(*BROKEN):
+            self.moves = bool(getattr(image, "is_animated", False))
         if self.kind == "webp" and self.moves:  # what no picture covers is transparent, though no picture is
             image.rawmode = image._mode = "RGBA"
-        self._whole = self.kind != "gif" or data.rstrip(b"\0").endswith(b";")
+        self._whole = self.kind != "gif" or GIF_END in data[-16:]
         self._image, self.size = image, image.size
 
     def pictures(self) -> Iterator[tuple[float, float, ImageFile]]:

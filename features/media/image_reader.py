@@ -7,6 +7,7 @@ applied; transparent parts become white. Of a damaged image what can be decoded 
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -32,8 +33,9 @@ from features.media.library import DEFAULT_LIMITS, Limits
 # Not Image.open: its size limit is a setting of the whole program, and Limits decides here.
 KINDS: dict[str, type[ImageFile]] = {"jpeg": JpegImageFile, "png": PngImageFile, "webp": WebPImageFile}
 KINDS |= {"gif": GifImageFile}
-BROKEN = (OSError, ValueError, SyntaxError, EOFError)  # what Pillow raises on damaged files
-END = b"\xff\xd9"  # of a jpg
+# what Pillow raises on damaged files
+BROKEN = (OSError, ValueError, SyntaxError, EOFError, IndexError, struct.error, Image.DecompressionBombError)
+END, GIF_END = b"\xff\xd9", b";"  # of a jpg, and of a gif, which a little may follow
 SPARE = 128  # bytes before the end that nothing reads; a few are a habit of cameras
 BLOCK = 256  # rows laid on white at once
 
@@ -63,11 +65,12 @@ def read_image(path: Path, video: str, needs: Sequence[Need], limits: Limits = D
     data = path.read_bytes()
     kind, header = open_image(data, limits)
     orientation, transparent = _orientation(header), header.has_transparency_data
-    damaged = kind == "jpeg" and _damaged(data, cast("IO[bytes]", header.fp).tell())
+    damaged = _damaged(kind, data, header)
     del header  # webp's holds whole pictures
-    image = _decoded(data + END * damaged, transparent) if kind != "gif" else None
+    image = _decoded(data + END * (damaged and kind == "jpeg"), transparent) if kind != "gif" else None
     if image is None:
-        image, damaged = _partly_decoded(data, limits)
+        image, in_part = _partly_decoded(data, limits)
+        damaged = damaged or in_part
     wanted = dict.fromkeys(need for need in needs if isinstance(need, FrameNeed) and need.window == 1)
     by_size = {size: orientation.upright(_scaled(image, size)) for size in {need.size for need in wanted}}
     frames = {need: Frames(pixels=by_size[need.size][None], times=np.zeros(1)) for need in wanted}
@@ -80,7 +83,7 @@ def read_image(path: Path, video: str, needs: Sequence[Need], limits: Limits = D
 
 def _orientation(header: ImageFile) -> Orientation:
     try:
-        number = header.getexif().get(0x0112, 1)
+        number = Image.Image.getexif(header).get(0x0112, 1)  # that of a png would decode it
     except BROKEN:
         number = 1
     bottom_up, right_to_left = number in (3, 4, 7, 8), number in (2, 3, 6, 7)
@@ -103,9 +106,16 @@ def _decoded(data: bytes, transparent: bool) -> NDArray[np.uint8] | None:
     return cast("NDArray[np.uint8] | None", image)
 
 
-def _damaged(data: bytes, scan: int) -> bool:
-    """Whether a jpg lacks data, or has bad ones: libjpeg paints over them. ``scan``: where the pictures begin."""
-    end, strict = data.find(END, scan), {"err_detect": "explode"}
+def _damaged(kind: str, data: bytes, header: ImageFile) -> bool:
+    """Whether a png or jpg lacks data, or has bad ones, which decoders paint over; the header is used up."""
+    if kind == "png":
+        try:
+            header.verify()
+        except BROKEN:
+            return True
+    if kind != "jpeg":
+        return kind == "gif" and GIF_END not in data[-16:]
+    end, strict = data.find(END, cast("IO[bytes]", header.fp).tell()), {"err_detect": "explode"}
     if end < 0:
         return True
     if not _decodes(data, strict):

@@ -49,9 +49,8 @@ def test_pipes_and_devices_are_not_waited_for(tmp_path, name):
             read(path)
 
 
-NO_VIDEOS = {"list": b"ffconcat version 1.0\nfile a.mp4\n", "pnm": b"P6 60000 60000 255\n" + bytes(1000)}
+NO_VIDEOS = {"pnm": b"P6 60000 60000 255\n" + bytes(1000)}
 NO_VIDEOS |= {
-    "playlist": b"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n/etc/passwd\n",
     "zeros": bytes(300_000),
 }
 NO_VIDEOS |= {"y4m": b"YUV4MPEG2 W30000 H30000 F25:1\nFRAME\n" + bytes(1000)}

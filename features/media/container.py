@@ -170,7 +170,7 @@ class Timeline:
             return
         own, lasts = float(packet.dts * packet.time_base), float((packet.duration or 0) * packet.time_base)
         time, end = own + self._shift(packet), self._ends.get(packet.stream_index)
-        if end is not None and not end - FALL_S <= time <= end + LEAP_S:
+        if end is not None and not end - FALL_S <= time <= max(self._ends.values()) + LEAP_S:
             part, time = bisect_right(self._starts, self._place), end
             if part < len(self._starts):  # known from the other track already, by a packet a little further on
                 self._starts[part] = self._place

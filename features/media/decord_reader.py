@@ -13,11 +13,13 @@ from typing import Any
 
 import cv2
 import numpy as np
+from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from features.errors import InputError
 from features.media.clip import FrameNeed, Frames, Span
-from features.media.frames import Orientation, Pictures, ReaderFailed, on_display, wanted_times
+from features.media.container import Decoder
+from features.media.frames import NO_CROP, Orientation, Pictures, ReaderFailed, on_display, wanted_times
 from features.media.probe import MediaFacts, PictureFacts
 
 CONTAINERS = frozenset(("mov", "mp4", "matroska", "webm", "avi"))
@@ -45,6 +47,9 @@ def objection(facts: MediaFacts, picture: PictureFacts) -> str:
         f"codec {picture.codec}": picture.codec not in CODECS,
         f"pixels {picture.pixel_format}": picture.pixel_format != "yuv420p",
         "a picture stored turned or mirrored": picture.orientation != Orientation(),
+        "a cropped picture": picture.crop != NO_CROP,
+        "an interlaced picture": picture.interlaced,
+        "an HDR picture": picture.hdr,
         "pixels that are not square": abs(picture.aspect - 1) > SQUARE,
         "open groups of pictures": picture.leading > 0,
         "an edit list that trims": picture.trimmed,
@@ -63,6 +68,10 @@ class DecordPictures(Pictures):
         """``picture``: of these facts. Raises ReaderFailed where decord cannot be trusted."""
         if reason := objection(facts, picture):
             raise ReaderFailed(f"not read by decord: {reason}")
+        keys = Decoder[VideoFrame](path, "video", facts.timeline, facts.limits)
+        keys.stream.codec_context.skip_frame = "NONKEY"
+        if len({(frame.width, frame.height) for _, frame in keys.frames()}) > 1:
+            raise ReaderFailed("not read by decord: the picture changes size")
         self._facts, self._needs, self.end_s = picture, tuple(needs), picture.end_s
         decord = import_decord()
         self._errors = (decord.DECORDError, decord.DECORDLimitReachedError, RuntimeError)

@@ -12,14 +12,20 @@ short side of an upright frame is as requested, its long side in proportion, up 
 
 from __future__ import annotations
 
+import io
 import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Generic, TypeVar, cast
 
+import av
 import numpy as np
+from av.filter import Graph
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from features.media.clip import FrameNeed, Frames, Span
@@ -29,7 +35,13 @@ CLOSE_S = 1e-4  # closer than this to the end, nothing is on display any more
 RESTART_S = 1.0  # a clock that falls back further was restarted
 LONGEST = 4  # times the short side; a longer picture is squeezed, so that memory stays bounded
 
+SAME_SHAPE = 0.03  # proportions that differ by less are the same: sizes are rounded to whole blocks
+
 Picture = TypeVar("Picture")
+Crop = tuple[int, int, int, int]  # stored rows cut off at the top and at the bottom, columns at the left and right
+NO_CROP: Crop = (0, 0, 0, 0)
+# of Matroska: the element after that of the picture, and its PixelCrop elements: name, length, content
+_PRIVATE, _CROPPED = b"\x63\xa2", re.compile(rb"\x54([\xaa\xbb\xcc\xdd])([\x81-\x84])(?=(.{4}))", re.DOTALL)
 
 
 def on_display(times: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -134,3 +146,56 @@ def scaled_size(height: float, width: float, size: int) -> tuple[int, int]:
     """Height and width of an upright picture with square pixels, scaled to a short side of ``size`` pixels."""
     scale, cap = size / min(width, height), LONGEST * size
     return min(cap, max(size, round(height * scale))), min(cap, max(size, round(width * scale)))
+
+
+def container_crop(stream: VideoStream) -> Crop:
+    """What the container crops. PyAV does not tell, but hands it on: here to the header of a file in memory."""
+    written = io.BytesIO()
+    try:
+        with av.open(written, "w", format="matroska") as output:
+            output.add_stream_from_template(stream)
+            output.start_encoding()
+    except (av.FFmpegError, ValueError):  # of a codec that Matroska does not hold
+        return NO_CROP
+    video = written.getvalue().partition(_PRIVATE)[0].rpartition(b"V_")[2]
+    found = {name: int.from_bytes(value[: size[0] & 15], "big") for name, size, value in _CROPPED.findall(video)}
+    top, bottom, left, right = (found.get(name, 0) for name in (b"\xbb", b"\xaa", b"\xcc", b"\xdd"))
+    return (top, bottom, left, right) if left + right < stream.width and top + bottom < stream.height else NO_CROP
+
+
+def fit(shape: tuple[float, float], first: tuple[float, float], box: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of an upright picture in the box of the first one; the whole box where they are alike."""
+    tall = (shape[0] / shape[1]) / (first[0] / first[1])
+    if abs(math.log(tall)) < SAME_SHAPE:
+        return box
+    return max(1, round(box[0] * min(1, tall))), max(1, round(box[1] * min(1, 1 / tall)))
+
+
+class Cutter:
+    """Cuts the edges off stored pictures, and takes one field of an interlaced one.
+
+    Its two fields are apart in time: shown together they would comb whatever moves.
+    """
+
+    def __init__(self, crop: Crop) -> None:
+        self._crop = crop
+        self._look: tuple[int, int, str, bool] | None = None  # of the pictures that the graph is for
+        self._graph = Graph()
+
+    def __call__(self, picture: VideoFrame) -> VideoFrame:
+        """The same frame, or one with fewer rows and columns of the same pixels."""
+        top, bottom, left, right = self._crop
+        crops = self._crop != NO_CROP and picture.width > left + right and picture.height > top + bottom
+        if not crops and not picture.interlaced_frame:
+            return picture
+        look = picture.width, picture.height, picture.format.name, picture.interlaced_frame
+        if look != self._look:
+            self._look, self._graph = look, Graph()
+            nodes = [self._graph.add_buffer(None, *look[:2], picture.format, time_base=Fraction(1, 1000))]
+            if crops:
+                nodes.append(self._graph.add("crop", f"iw-{left + right}:ih-{top + bottom}:{left}:{top}:exact=1"))
+            if picture.interlaced_frame:
+                nodes.append(self._graph.add("field", "top"))
+            self._graph.link_nodes(*nodes, self._graph.add("buffersink")).configure()
+        self._graph.vpush(picture)
+        return self._graph.vpull()

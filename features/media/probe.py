@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from features.errors import MediaError
 from features.media.clip import SourceFacts, Span
+from features.media.colour import TRANSFERS
 from features.media.container import (
     Timeline,
     decode,
@@ -40,11 +41,14 @@ from features.media.container import (
     tracks,
 )
 from features.media.faults import ENCRYPTED, encrypted, reason_unread
-from features.media.frames import Orientation, orientation, scaled_size
+from features.media.frames import NO_CROP, Crop, Orientation, container_crop, orientation, scaled_size
 from features.media.library import DEFAULT_LIMITS, Limits
 
-LONGEST_HOLD_S = 30.0  # a picture stays on display at most this long, whatever the file says
+LONGEST_HOLD_S = 3600.0  # a picture makes clips for at most so long: a longer pause is mostly a leap of the clock
+LONGEST_PACKET_S = 30.0  # longer durations of single packets are not believed
+TAIL_GAPS = 3  # the last picture may outlast its packet by so many times the longest pause between two
 UNSAID_S = 0.5  # a packet of sound without a duration lasts until the next, up to this
+DOLBY, UNSPECIFIED = "Dolby Vision without an HDR10 or HLG picture: its colours are wrong", 2
 NOTHING = "not a video: it holds neither pictures nor sound"
 TAIL_S = 1.0  # sound that outlasts the pictures by less does not make the file longer
 
@@ -55,18 +59,21 @@ class PictureFacts:
 
     codec: str
     pixel_format: str
-    width: int  # stored pixels, before the picture is turned upright
+    width: int  # stored pixels, cropped, before the picture is turned upright
     height: int
-    aspect: float  # width over height of one pixel
-    orientation: Orientation
     rate: float | None  # mean pictures a second
     step: float  # usual seconds from one picture to the next
     times: NDArray[np.float64]  # (N,) seconds, ascending, of all packets that are shown
     end_s: float
-    trimmed: bool  # an edit list hides some packets
-    spaced: bool  # every picture has a display time, and no two the same
-    leading: int  # pictures stored after a key picture, but shown before it: groups are open
-    corrupt: int  # packets that the container marks as damaged or incomplete
+    aspect: float = 1.0  # width over height of one pixel
+    orientation: Orientation = field(default_factory=Orientation)
+    trimmed: bool = False  # an edit list hides some packets
+    spaced: bool = True  # every picture has a display time, and no two the same
+    leading: int = 0  # pictures stored after a key picture, but shown before it: groups are open
+    corrupt: int = 0  # packets that the container marks as damaged or incomplete
+    crop: Crop = NO_CROP  # by the container
+    interlaced: bool = False  # the first picture is
+    hdr: bool = False  # the first picture is
 
     @property
     def upright(self) -> tuple[float, float]:
@@ -93,13 +100,13 @@ class MediaFacts:
     """What readers need to know of a file before they decode it."""
 
     container: str
-    origin_s: float  # time 0 on the file's own clock
     picture: PictureFacts | None
-    sound: SoundFacts | None
-    declared_s: float | None  # duration by the header
     extent_s: float  # duration by the packets that are really there
-    timeline: Timeline
     limits: Limits
+    origin_s: float = 0.0  # time 0 on the file's own clock
+    sound: SoundFacts | None = None
+    declared_s: float | None = None  # duration by the header
+    timeline: Timeline | None = None  # of a video
     fault: str = ""  # a track that is there but cannot be decoded
     notes: tuple[str, ...] = ()  # what readers do to it that is no damage: "HDR brought to SDR"
 
@@ -179,7 +186,7 @@ class _Walk:
                 self.counts[index] += 1
                 self._decode_first(own[index], packet)
                 self._note(packet, time, lasts)
-                seconds[index] += min(lasts, LONGEST_HOLD_S)
+                seconds[index] += min(lasts, LONGEST_PACKET_S)
                 limits.check_seconds(seconds[index])  # here, because the pass itself may take long
             elif time is not None and packet.stream.type == "video":
                 self.repeated = max(self.repeated, time + lasts)
@@ -230,6 +237,7 @@ def probe_file(path: Path, limits: Limits = DEFAULT_LIMITS) -> MediaFacts:
         if origin is None:
             origin = min((time for time, _ in walk.stamps[main]), default=0.0)
         picture = _picture_facts(cast("VideoStream", video), walk, origin) if shown else None
+        sound = _sound_facts(cast("AudioStream", audio), walk, origin) if audio in there else None
         faults = [f"the {'picture' if kind == 'video' else 'sound'} track is encrypted" for kind in sorted(locked)]
         if (
             "video" not in locked
@@ -239,18 +247,26 @@ def probe_file(path: Path, limits: Limits = DEFAULT_LIMITS) -> MediaFacts:
         ):
             faults.append("the picture track cannot be decoded")
         declared, extent = _durations(container, there, walk)
+        if picture is not None:
+            picture = _kept(picture, walk.stamps[main], sound, declared or 0.0)
+            extent = max(extent, picture.end_s)
         facts = MediaFacts(
             container=container.format.name,
             origin_s=origin,
             picture=picture,
-            sound=_sound_facts(cast("AudioStream", audio), walk, origin) if audio in there else None,
+            sound=sound,
             declared_s=declared,
             extent_s=extent,
             timeline=walk.timeline,
             limits=limits,
             fault="; ".join(faults),
+            notes=(DOLBY,) if shown and _is_dolby_alone(cast("VideoStream", video), walk.first[main]) else (),
         )
-    limits.check_seconds(facts.seconds)
+    limits.check_seconds(seconds := facts.seconds)
+    longest = np.diff(picture.times, append=picture.end_s).max() if picture is not None else 0.0
+    if longest > LONGEST_HOLD_S and (left_out := float(facts.held[:, 1].max()) - seconds) > TAIL_S:
+        note = f"{left_out:.0f} s are in no clip: without sound a picture is kept for an hour at most"
+        facts = replace(facts, notes=(*facts.notes, note))
     return facts
 
 
@@ -284,11 +300,12 @@ def _picture_facts(stream: VideoStream, walk: _Walk, origin: float) -> PictureFa
     # repeated at last, it stays to the end of the sound: the encoder of a still picture sends nothing more
     held_until = min(walk.ended, walk.repeated + TAIL_S) if walk.repeated > stamps[-1][0] else -math.inf
     aspect = float(stream.sample_aspect_ratio or 1)
+    top, bottom, left, right = crop = container_crop(stream)
     return PictureFacts(
         codec=stream.codec_context.codec.canonical_name,
         pixel_format=frame.format.name,
-        width=frame.width,
-        height=frame.height,
+        width=frame.width - left - right,
+        height=frame.height - top - bottom,
         aspect=aspect if 0.05 < aspect < 20 else 1.0,
         orientation=orientation(frame),
         rate=per_second,
@@ -299,7 +316,29 @@ def _picture_facts(stream: VideoStream, walk: _Walk, origin: float) -> PictureFa
         leading=walk.leading,
         trimmed=walk.discarded > 0,
         corrupt=walk.corrupt,
+        crop=crop,
+        interlaced=frame.interlaced_frame,
+        hdr=frame.color_trc in TRANSFERS,
     )
+
+
+def _is_dolby_alone(stream: VideoStream, first: VideoFrame) -> bool:
+    """Whether this is Dolby Vision whose pictures are neither HDR10, HLG nor SDR: profile 5."""
+    signs = stream.codec_context.codec_tag in ("dvh1", "dvhe", "dva1", "dvav", "dav1")
+    return first.color_trc == UNSPECIFIED and (signs or first.side_data.get("DOVI_METADATA") is not None)
+
+
+def _kept(
+    picture: PictureFacts, stamps: Sequence[tuple[float, float]], sound: SoundFacts | None, declared: float
+) -> PictureFacts:
+    """A lone picture, or the last one of a slide show, stays to the end of the sound; and to that of the header,
+    where its packet does not say how long.
+    """
+    pauses, last = np.diff(picture.times), float(picture.times[-1])
+    patience = min(TAIL_GAPS * float(pauses.max()) if len(pauses) else LONGEST_HOLD_S, LONGEST_HOLD_S)
+    unsaid = not stamps or not max(stamps)[1]
+    said = max(float(sound.held[:, 1].max()) if sound is not None else 0.0, declared if unsaid else 0.0)
+    return replace(picture, end_s=said) if picture.end_s + TAIL_S < said <= last + patience else picture
 
 
 def _sound_facts(stream: AudioStream, walk: _Walk, origin: float) -> SoundFacts | None:
@@ -307,7 +346,7 @@ def _sound_facts(stream: AudioStream, walk: _Walk, origin: float) -> SoundFacts 
     starts = stamps[:, 0] - origin
     until_next = np.append(np.diff(starts), 0.0)
     lasts = np.where(stamps[:, 1] > 0, stamps[:, 1], np.minimum(until_next, UNSAID_S))
-    ends = starts + np.clip(lasts, 0.001, LONGEST_HOLD_S)
+    ends = starts + np.clip(lasts, 0.001, LONGEST_PACKET_S)
     held = np.maximum(np.stack([starts, ends], axis=1), 0.0)[ends > 0]
     if len(held) == 0:
         return None

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from features.media.clip import FrameNeed, Frames, Span
-from features.media.container import Decoder
-from features.media.frames import FramePicker, Pictures, on_display, orientation, steady, wanted_times
+from features.media.colour import TRANSFERS, to_sdr
+from features.media.container import JOINABLE, Decoder
+from features.media.frames import Cutter, FramePicker, Pictures, fit, on_display, orientation, steady, wanted_times
 from features.media.probe import MediaFacts, PictureFacts
 
 # without full chroma and accurate rounding swscale is up to 2 of 255 too dark, and differs between machines
 _SCALING = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
+_UNSPECIFIED = 2  # matrix coefficients, by ITU-T H.273
+Shown = tuple[VideoFrame, float]  # a picture, and width over height of one of its pixels
 BROKE_OFF_S = 0.5  # pictures that end this much before their packets do were not all decoded
 
 
@@ -33,13 +37,20 @@ class PyavPictures(Pictures):
         self._origin, self._planned_until = facts.origin_s, -math.inf
         self._scalers: dict[int, VideoReformatter] = {}
         self._displayed: set[float] = set()
-        self._facts, self._needs, self.note = picture, tuple(needs), note
-        self._decoder: Decoder[VideoFrame] = Decoder(path, "video", facts.timeline, facts.limits)
-        decoded = self._decoder.frames(self._needless)
-        timed = ((None if t is None else t - facts.origin_s, frame) for t, frame in decoded)
+        self._facts, self._needs, self._notes = picture, tuple(needs), dict.fromkeys([note] if note else [])
+        self._cutter, self._changing = Cutter(picture.crop), facts.container in JOINABLE
+        self._decoder = self._open(path, facts)
         back = 1.0 if facts.container == "mpeg" else 0.5  # there, ffmpeg guesses most times, too early if at all
-        self._picker = FramePicker(steady(timed, picture.step, back))
-        self._converted: tuple[VideoFrame | None, dict[int, NDArray[np.uint8]]] = (None, {})
+        self._picker = FramePicker(steady(self._timed(), picture.step, back))
+        self._converted: tuple[Shown | None, dict[int, NDArray[np.uint8]]] = (None, {})
+
+    def _open(self, path: Path, facts: MediaFacts) -> Any:
+        """What decodes, with the frames and bad packets of a `Decoder`."""
+        return Decoder[VideoFrame](path, "video", facts.timeline, facts.limits)
+
+    @property
+    def note(self) -> str:  # type: ignore[override]
+        return "; ".join(self._notes)
 
     @property
     def end_s(self) -> float:  # type: ignore[override]
@@ -50,7 +61,7 @@ class PyavPictures(Pictures):
 
     @property
     def bad_packets(self) -> int:  # type: ignore[override]
-        return self._decoder.bad_packets
+        return int(self._decoder.bad_packets)
 
     def read(self, span: Span) -> Mapping[FrameNeed, Frames]:
         wanted = wanted_times(self._needs, span, self.end_s)
@@ -69,6 +80,13 @@ class PyavPictures(Pictures):
         there = {need: slice(count) for need, count in filled.items() if count}
         return {need: Frames(pixels=pixels[need][n], times=wanted[need][n]) for need, n in there.items()}
 
+    def _timed(self) -> Iterator[tuple[float | None, Shown]]:
+        aspect = self._facts.aspect
+        for time, picture in self._decoder.frames(self._needless):
+            if self._changing and picture.key_frame:
+                aspect = float(self._decoder.stream.codec_context.sample_aspect_ratio or aspect)
+            yield None if time is None else time - self._origin, (picture, aspect)
+
     def _plan(self, span: Span, wanted: Mapping[FrameNeed, NDArray[np.float64]]) -> None:
         """Note the times of the pictures on display at wanted times; the decoder may skip the others."""
         if not self._facts.spaced or self._facts.corrupt:  # times are uncertain: skip none
@@ -83,20 +101,38 @@ class PyavPictures(Pictures):
             return False
         return time - self._origin < self._planned_until and time - self._origin not in self._displayed
 
-    def _convert(self, picture: VideoFrame, size: int) -> NDArray[np.uint8]:
-        if self._converted[0] is not picture:
-            self._converted = (picture, {})
+    def _convert(self, shown: Shown, size: int) -> NDArray[np.uint8]:
+        if self._converted[0] is not shown:
+            self._converted = (shown, {})
         done = self._converted[1]
         if size not in done:
-            done[size] = upright(picture, self._facts, size, self._scalers.setdefault(size, VideoReformatter()))
+            done[size] = self._upright(*shown, size)
         return done[size]
 
-
-def upright(picture: VideoFrame, facts: PictureFacts, size: int, scaler: VideoReformatter) -> NDArray[np.uint8]:
-    """(H, W, 3) RGB of one frame, scaled by swscale and then turned upright; a scaler serves one size."""
-    height, width = facts.shape(size)
-    stored = orientation(picture)
-    if stored.transposed:
-        height, width = width, height
-    small = scaler.reformat(picture, width=width, height=height, format="rgb24", interpolation=_SCALING, threads=1)
-    return stored.upright(small.to_ndarray().astype(np.uint8, copy=False))
+    def _upright(self, picture: VideoFrame, aspect: float, size: int) -> NDArray[np.uint8]:
+        """(H, W, 3) RGB: cut, scaled, in SDR, turned upright, and letterboxed where the shape has changed."""
+        stored, cut, box = orientation(picture), self._cutter(picture), self._facts.shape(size)
+        if picture.interlaced_frame:
+            self._notes["interlaced: one field of each picture was read"] = None
+        wide, high = cut.width * aspect, float(cut.height * (1 + picture.interlaced_frame))
+        height, width = inner = fit((wide, high) if stored.transposed else (high, wide), self._facts.upright, box)
+        if stored.transposed:
+            height, width = width, height
+        scaler = self._scalers.setdefault(size, VideoReformatter())
+        hdr = TRANSFERS.get(picture.color_trc)
+        form, matrix = "gbrp16le" if hdr else "rgb24", None
+        if hdr and picture.colorspace == _UNSPECIFIED:
+            matrix = Colorspace.BT2020
+        small = scaler.reformat(cut, width, height, form, matrix, interpolation=_SCALING, threads=1)
+        pixels = small.to_ndarray()
+        if hdr:
+            self._notes[f"HDR ({hdr}) brought to SDR"] = None
+            pixels = to_sdr(pixels.astype(np.uint16, copy=False), picture.color_trc, picture.color_primaries)
+        pixels = stored.upright(pixels.astype(np.uint8, copy=False))
+        if inner == box:
+            return pixels
+        self._notes["the picture changes shape: letterboxed"] = None
+        framed = np.zeros((*box, 3), np.uint8)
+        top, left = (box[0] - inner[0]) // 2, (box[1] - inner[1]) // 2
+        framed[top : top + inner[0], left : left + inner[1]] = pixels
+        return framed

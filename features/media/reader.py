@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from features.errors import InputError
+from features.media.animation import AnimatedPictures, animation_facts
 from features.media.clip import (
     DEGRADED,
     NO_PICTURE,
@@ -69,11 +70,15 @@ def read_clips(
         InputError: there is no such reader, or a clip of this length cannot be.
         MediaError: before the first clip, where the file cannot be read at all or exceeds the limits.
     """
-    if path.suffix.lower() in IMAGE_SUFFIXES:
-        yield read_image(path, video, needs, limits)
-        return
     open_pictures = load_reader(reader)
-    facts = probe_file(path, limits)
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        moving = animation_facts(path, limits)
+        if moving is None:
+            yield read_image(path, video, needs, limits)
+            return
+        facts, open_pictures = moving, AnimatedPictures
+    else:
+        facts = probe_file(path, limits)
     union = dict.fromkeys(needs)
     frame_needs = [need for need in union if isinstance(need, FrameNeed)]
     sound_needs = [need for need in union if isinstance(need, SoundNeed)]
@@ -88,7 +93,7 @@ def read_clips(
     subtitles = {
         need: read_subtitles(path, need, facts.origin_s, facts.timeline)
         for need in union
-        if isinstance(need, SubtitleNeed)
+        if isinstance(need, SubtitleNeed) and facts.timeline is not None
     }
     unread = dict.fromkeys(found.fault for found in subtitles.values() if found.fault)
     spans, source = cut(video, facts.held, clip_seconds), facts.source

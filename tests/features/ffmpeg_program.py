@@ -120,8 +120,9 @@ def digest(frame) -> str:
 
 
 def upright(path: Path, height: int, width: int) -> np.ndarray:
-    """(N, H, W, 3) RGB of all pictures, turned upright and scaled by the program."""
-    scaled = f"scale={width}:{height}:flags={EXACT}:in_h_chr_pos=0:in_v_chr_pos=128,format=rgb24"
+    """(N, H, W, 3) RGB of all pictures, one field of interlaced ones, turned upright and scaled by the program."""
+    field = "field=top," if path.stem == "interlaced" else ""
+    scaled = f"{field}scale={width}:{height}:flags={EXACT}:in_h_chr_pos=0:in_v_chr_pos=128,format=rgb24"
     words = ["-map", "0:v:0", "-fps_mode", "passthrough", "-vf", scaled, "-f", "rawvideo", "-"]
     return np.frombuffer(run("-threads", "1", "-i", path, *words), np.uint8).reshape(-1, height, width, 3)
 

@@ -55,7 +55,7 @@ def test_it_agrees_with_pyav_which_continues_where_decord_fails_or_is_not_instal
 CLOSED = H264.replace("open-gop=1", "open-gop=0")
 WITHIN = dict.fromkeys(("a.mp4", "a.mkv"), (CLOSED, {})) | {"late.mp4": (CLOSED + " -output_ts_offset 3.3", {})}
 WITHIN |= {"jumpy.mkv": (CLOSED + JUMPY, {}), "ntsc.mp4": (CLOSED, {"rate": "30000/1001"})}
-WITHIN |= {"fast.mkv": (CLOSED, {"rate": "120"}), "interlaced.mp4": (CLOSED + ":tff=1 -flags +ildct+ilme", {})}
+WITHIN |= {"fast.mkv": (CLOSED, {"rate": "120"})}
 WITHIN |= {"a.webm": (VP9, {}), "vp8.webm": ("-c:v libvpx -b:v 200k -g 20", {})}
 WITHIN |= dict.fromkeys(("a.avi", "a_mpeg4.mp4"), ("-c:v mpeg4 -q:v 3", {}))
 OUTSIDE = {
@@ -67,6 +67,7 @@ OUTSIDE = {
     "deep.mp4": (H264, {"pixels": "yuv420p10le"}, "pixels yuv420p10le"),
     "wide.mp4": (H264 + " -vf setsar=4/3", {}, "pixels that are not square"),
     **dict.fromkeys(("open.mp4", "open.mkv"), (H264, {}, "open groups of pictures")),
+    "interlaced.mp4": (CLOSED + ":tff=1 -flags +ildct+ilme", {}, "an interlaced picture"),
     "bframes.mp4": ("-c:v mpeg4 -q:v 3 -bf 2", {}, "open groups of pictures"),
 }
 
@@ -83,7 +84,7 @@ def test_frame_for_frame_within_the_guard_and_a_fallback_outside(tmp_path, ffmpe
     path = ffmpeg.make(tmp_path / name, how, **settings)
     ours, theirs = shown(ffmpeg, path, "pyav"), shown(ffmpeg, path, "decord")
     by_decord = ("pyav", f"not read by decord: {reason[0]}") if reason else ("decord", "")
-    assert (theirs[0].reader, theirs[0].note) == by_decord
+    assert (theirs[0].reader, theirs[0].note.partition(";")[0]) == by_decord
     assert theirs[0].verdict == ours[0].verdict == NO_SOUND  # it is no fault of the file
     np.testing.assert_array_equal(ours[1], theirs[1])
     assert ours[2] == theirs[2]

@@ -6,9 +6,10 @@ import zlib
 import cv2
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 
 from features.errors import MediaError
-from features.media.clip import OK, FrameNeed, SoundNeed
+from features.media.clip import DEGRADED, OK, FrameNeed, SoundNeed
 from features.media.image_reader import read_image
 from features.media.library import Limits
 from features.media.reader import read_clips
@@ -61,7 +62,7 @@ def test_nothing_but_an_image_is_read_and_orientation_and_alpha_apply(tmp_path, 
     png.write_bytes(png.read_bytes()[:20])
     for name, words in {
         "empty.jpg": "the file is empty \\(0 bytes\\)",
-        "text.jpg": "not a jpg, png or webp",
+        "text.jpg": "not a gif, jpg, png or webp",
         "cut.png": "cut short or damaged",
         "giant.png": "too large: 50000 x 50000 pixels, more than 100 megapixels",
         "missing.png": "no such file",
@@ -80,3 +81,63 @@ def test_nothing_but_an_image_is_read_and_orientation_and_alpha_apply(tmp_path, 
     assert pixels(save(tmp_path / "a.png", np.full((40, 60), 90, np.uint8)))[3, 3].tolist() == [90, 90, 90]
     deep = pixels(save(tmp_path / "b.png", np.full((40, 60, 3), 90 * 257, np.uint16)))
     assert np.abs(deep.astype(int) - 90).max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png", "webp", "png RGBA", "webp RGBA"])
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_exif_orientation(tmp_path, media, kind, turn):
+    exif, path = Image.Exif(), tmp_path / f"a.{kind.split()[0]}"
+    exif[0x0112] = turn
+    Image.fromarray(media.quadrants()).convert(kind.partition(" ")[2] or "RGB").save(path, exif=exif)
+    upright = ImageOps.exif_transpose(Image.open(path)).convert("RGB").reduce(2)
+    assert np.abs(pixels(path) - np.asarray(upright, int)).mean() < 6
+
+
+def noise():
+    small = np.random.default_rng(0).integers(0, 255, (8, 12, 3), np.uint8)
+    return Image.fromarray(cv2.resize(small, (240, 160), interpolation=cv2.INTER_CUBIC))
+
+
+def garbled(data):
+    return data[: len(data) // 2] + np.random.default_rng(1).bytes(600) + data[len(data) // 2 + 600 :]
+
+
+DAMAGES = {"cut": lambda data: data[: len(data) // 2], "end missing": lambda data: data[:-2], "garbled": garbled}
+DAMAGES |= {"hole": lambda data: data[: len(data) // 2] + data[len(data) * 3 // 4 :]}
+SAVED = {"jpeg": {"quality": 95}, "jpeg progressive": {"progressive": True}, "png": {}, "gif": {"interlace": 0}}
+CASES = [(kind, damage) for kind in SAVED for damage in DAMAGES if damage == "cut" or "jpeg" in kind]
+CASES.remove(("jpeg progressive", "garbled"))  # of which no decoder gives a part
+
+
+@pytest.mark.parametrize(("kind", "damage"), CASES)
+def test_of_a_damaged_image_the_decoded_part_is_kept(tmp_path, kind, damage, says):
+    path = tmp_path / f"a.{kind.split()[0]}"
+    noise().save(path, **SAVED[kind])
+    whole = pixels(path).astype(int)
+    path.write_bytes(DAMAGES[damage](path.read_bytes()))
+    clip = read_image(path, "v", [NEED])
+    assert clip.verdict == DEGRADED
+    assert np.abs(clip.frames[NEED].pixels[0] - whole)[:12].mean() < (
+        20 if kind in ("jpeg progressive", "gif") else 1
+    )
+    says(clip.note)
+
+
+@pytest.mark.parametrize("kind", ["CMYK", "L", "RGB", "restart", "444", "trailer", "optimised"])
+def test_whole_jpegs_are_not_degraded(tmp_path, kind):
+    how = {"restart": {"restart_marker_rows": 1}, "444": {"subsampling": 0}, "optimised": {"optimize": True}}
+    path = tmp_path / "a.jpg"
+    noise().convert(kind if kind in ("CMYK", "L") else "RGB").save(path, **how.get(kind, {}))
+    path.write_bytes(path.read_bytes() * (2 if kind == "trailer" else 1))  # as cameras add a second picture
+    clip = read_image(path, "v", [NEED])
+    assert (clip.verdict, clip.note) == (OK, "")
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_a_large_image_is_laid_on_white_in_blocks(tmp_path, monkeypatch, depth):
+    path = tmp_path / "a.png"
+    save(path, np.random.default_rng(0).integers(0, np.iinfo(depth).max, (90, 120, 4), depth))
+    monkeypatch.setattr("features.media.image_reader.BLOCK", 1000)
+    whole = pixels(path)
+    monkeypatch.setattr("features.media.image_reader.BLOCK", 7)
+    np.testing.assert_array_equal(pixels(path), whole)

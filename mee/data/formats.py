@@ -97,20 +97,23 @@ def parse_json(text: str, path: Path, **numbers: Any) -> Any:
     return json.loads(text, object_pairs_hook=unique, **numbers)
 
 
-def read_rows(path: Path, resolve: Resolve, wanted: Sequence[str], what: str = "table") -> pd.DataFrame:
+def read_rows(
+    path: Path, wanted: Sequence[str], what: str = "table", *, resolve: Resolve | None = None
+) -> pd.DataFrame:
     """All columns of a table, values as they are; its index says where a row is from, and is called line or row.
 
     Args:
         path: of the file.
-        resolve: finds the wanted columns.
-        wanted: their names; the first is that of ids.
+        wanted: names of columns by which its form is known; the first is that of ids.
         what: it is called in messages.
+        resolve: finds these columns where they may have other names.
 
     Raises:
         InputError: it cannot be read, or its rows are not those of its header.
     """
     import pandas as pd
 
+    resolve = resolve or (lambda header: {name: name for name in header if name in wanted})
     if not path.is_file():
         raise InputError(f"no {what} at '{path}'")
     with usable(f"{path} is not a readable {path.suffix} table; save it again"), limited(path):

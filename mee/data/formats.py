@@ -79,13 +79,8 @@ def read_text(path: Path, what: str = "file") -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def parse_json(text: str, path: Path, **numbers: Any) -> Any:
-    """The content of a JSON text; no key may be twice in one object, since ids are keys in some files.
-
-    Raises:
-        InputError: a key is there twice.
-        ValueError: it is no JSON.
-    """
+def json_decoder(path: Path, **numbers: Any) -> json.JSONDecoder:
+    """A decoder that refuses a key that is twice in one object, since ids are keys in some files."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         content = dict(pairs)
@@ -94,7 +89,7 @@ def parse_json(text: str, path: Path, **numbers: Any) -> Any:
             raise InputError(f"{path} has the key {name_id(key)} more than once in one object; keep each once")
         return content
 
-    return json.loads(text, object_pairs_hook=unique, **numbers)
+    return json.JSONDecoder(object_pairs_hook=unique, **numbers)
 
 
 def read_rows(
@@ -159,7 +154,7 @@ def _delimited(text: str, path: Path, resolve: Resolve, wanted: Sequence[str]) -
         number = before + lines.line_num + 1
         for fields in lines:
             end = before + lines.line_num
-            if any(map(str.strip, fields[len(header) :])):
+            if len(fields) > len(header) and any(map(str.strip, fields[len(header) :])):
                 raise InputError(
                     f"{path}: line {number} has more fields than the header, {len(fields)} for {len(header)}; put "
                     f"quotes around text with {name_id(sign)}"
@@ -193,11 +188,11 @@ def _takes_in_rows(fields: Sequence[str], columns: int, ids: int, sign: str) -> 
 
 def _json(text: str, path: Path, resolve: Resolve, wanted: Sequence[str]) -> tuple[list[Record], list[int]]:
     """The rows, and of JSON lines the line of each; numbers stay as they are written."""
-    as_written: Any = {"parse_int": str, "parse_float": str, "parse_constant": lambda _: None}
+    decoder = json_decoder(path, parse_int=str, parse_float=str, parse_constant=lambda _: None)
 
     def parsed(text: str, number: int = 1) -> Any:
         try:
-            return parse_json(text, path, **as_written)
+            return decoder.decode(text)
         except json.JSONDecodeError as error:
             raise ValueError(f"line {number + error.lineno - 1}: {error.msg}") from error
 

@@ -211,7 +211,9 @@ def _unfolded(table: pd.DataFrame) -> pd.DataFrame:
 
 def _as_list(value: Any) -> Any:
     """A list where the value is one, or is written as one by Python or JSON."""
-    if isinstance(value, str) and value.startswith("[") and _LIST.fullmatch(text := value.strip()):
+    if isinstance(value, str):
+        if not ((text := value.strip()).startswith("[") and _LIST.fullmatch(text)):
+            return value
         for read in (json.loads, ast.literal_eval):
             with suppress(ValueError, SyntaxError):
                 found = read(text)
@@ -224,9 +226,12 @@ def _as_list(value: Any) -> Any:
 
 def _as_text(value: Any) -> str | None:
     """A value of a cell; None where it has no text."""
+    if isinstance(value, str):
+        return value
     value = value.tolist() if hasattr(value, "tolist") else value
     if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
+        with suppress(UnicodeDecodeError):
+            return value.decode()
     if isinstance(value, float):
         return None if value != value else str(int(value) if value.is_integer() else value)
-    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None

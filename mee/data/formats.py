@@ -10,7 +10,8 @@ Parquet     an index of its own is a column
 Text is UTF-8, or UTF-16 and UTF-32 with a byte order mark; \\r and \\r\\n end lines as \\n does.
 
 A quote that nobody closes takes in rows up to the next one. Strict reading finds most of them; what it accepts is
-refused if the further lines of a field are rows by themselves: as many fields, and an id where ids are.
+refused if the further lines of a field are rows by themselves: as many fields, and what looks like an id where ids
+are. A caption of several lines is read.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ _KINDS = {  # how files begin that are no text
     rb"\s*(?i:<!doctype html|<html)": "a web page; download the file itself",
 }
 _COLUMNS = 1000  # of delimited text: rows are filled up to the header's
-_ID = re.compile(r"\S+|.*\.\w{2,4}")  # what a video may be called, unlike a part of a sentence
+_ID = re.compile(r"\S*[\d_]\S*|.*\.\w{2,4}")  # what a video may be called, unlike a part of a sentence
+_WORD = re.compile(r"\S+")  # the same, where videos are called so
 Resolve = Callable[[Iterable[str]], Mapping[str, str]]  # columns -> wanted column: its name among them
 Record = Mapping[Any, Any]
 
@@ -177,11 +179,14 @@ def _delimited(text: str, path: Path, resolve: Resolve, wanted: Sequence[str]) -
 
 def _takes_in_rows(fields: Sequence[str], columns: int, ids: int, sign: str) -> bool:
     """Whether the further lines of a field are rows by themselves, up to the quote that ends it."""
+    fields = [*fields, *[""] * (columns - len(fields))]
     for place, field in enumerate(fields):
-        lines = [line.split(sign) for line in field.split("\n")[1:]]
-        names = [parts[ids].strip() for parts in lines if len(parts) > ids]
-        whole = all(len(parts) == columns for parts in lines[:-1]) and len(fields) == columns
-        if names and whole and len(lines[-1]) == place + 1 and all(map(_ID.fullmatch, names)):
+        first, *more = field.split("\n")
+        *between, last = [line.split(sign) for line in more if line.strip()] or [[first]]
+        names = [parts[ids].strip() for parts in (*between, last) if len(parts) > ids] if more else []
+        whole = len(last) > place and all(len(parts) >= columns for parts in between)
+        like = _ID if _ID.fullmatch(fields[ids].strip()) else _WORD
+        if names and whole and all(map(like.fullmatch, names)):
             return True
     return False
 

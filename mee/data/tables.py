@@ -215,7 +215,7 @@ def _as_list(value: Any) -> Any:
         if not ((text := value.strip()).startswith("[") and _LIST.fullmatch(text)):
             return value
         for read in (json.loads, ast.literal_eval):
-            with suppress(ValueError, SyntaxError):
+            with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
                 found = read(text)
                 if read is json.loads or repr(found) == text:  # NumPy writes no commas: Python would join captions
                     return found

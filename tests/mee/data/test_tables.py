@@ -235,6 +235,8 @@ def test_columns_may_be_named(file):
 HEADER = "video_id,caption\n"
 WRONG = {
     "a quote up to another one.csv": HEADER + 'v0,"a dog\nv1,a cat\nv2,of 12"\nv3,x\n',
+    "over a blank line and a row with commas.csv": HEADER + 'v0,"a dog\n\nv1,a cat, small\nv2,of 12"\n',
+    "where ids are words.csv": HEADER + 'beach,"a dog\nforest,12"\n',
     "the same where ids come last.csv": 'caption,video_id\n"a dog,v0\na cat,v1\nof 12",v2\n',
     "a quote inside of it.csv": HEADER + 'v0,"a dog\nv1,a 12" cat\n',
     "a quote up to the end.csv": HEADER + 'v0,x\nv1,"a dog\nv2,a cat\n',

@@ -6,7 +6,7 @@
                | "text" in column | column.startswith("text") | column.endswith("text"), or of ("text", …)
                | column is None | column is not None | column         the last of a column that is true or false
     operand   := column | number | "text" | True | False
-    column    := name | column("a name that is not a Python name")
+    column    := name | `any name` | column("any name")            names that Python knows need no ` and no quotes
 
 A comparison with a missing value is neither true nor false, as in SQL, nor is its opposite; only `is None` finds
 such clips. Integers are compared as integers, other numbers as float64, text by code points. `ast` parses the
@@ -18,11 +18,13 @@ from __future__ import annotations
 import ast
 import keyword
 import math
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, reduce
 from typing import Any, Self
+from unicodedata import normalize
 
 import numpy as np
 import pyarrow as pa
@@ -37,10 +39,12 @@ KERNELS: dict[type[ast.cmpop], str] = {ast.Eq: "equal", ast.Lt: "less", ast.Gt: 
 KERNELS |= {ast.NotEq: "not_equal", ast.LtE: "less_equal", ast.GtE: "greater_equal"}
 METHODS = {"startswith": pc.starts_with, "endswith": pc.ends_with}
 HIDDEN = ("pattern", *OPTIONAL)  # columns for the index itself
+QUOTE = "a column whose name is no plain word is written in backticks, `Taken At`"
 LANGUAGE = (
     'a filter is made of comparisons like duration < 30 or split == "test" (==, !=, <, <=, >, >=, in, is None), '
     "joined by and, or, not"
 )
+QUOTED = re.compile(r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')|`([^`]+)`""", re.DOTALL)  # a text, or a column
 LONGEST = 20_000  # characters of a filter
 
 
@@ -64,11 +68,12 @@ class Filter:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Python's remarks on style
-                parsed = cls(text, ast.parse(text, mode="eval").body)
+                plain = QUOTED.sub(lambda found: found[1] or f"column({found[2]!r})", text)
+                parsed = cls(text, ast.parse(plain, mode="eval").body)
         except SyntaxError as error:
             place = f" at character {error.offset}" if error.lineno == 1 and error.offset else ""
             reason = error.msg.partition(". ")[0].partition(": ")[0]
-            raise wrong(text, f"is malformed{place} ({reason}); {LANGUAGE}") from None
+            raise wrong(text, f"is malformed{place} ({reason}); {LANGUAGE}; {QUOTE}") from None
         except (RecursionError, MemoryError):
             raise wrong(text, "is nested too deeply; write it with fewer brackets") from None
         except ValueError:
@@ -225,13 +230,12 @@ class _Evaluation:
             return None
         if self.table is None:
             return _Operand(name, pa.nulls(0))
+        if name not in self.columns:  # Python composes letters of names
+            name = {normalize("NFKC", one): one for one in self.columns}.get(normalize("NFKC", name), name)
         if name not in self.columns:
-            there = (
-                one if one.isidentifier() and not keyword.iskeyword(one) else f'column("{one}")'
-                for one in self.columns
-            )
-            hint = did_you_mean(name, list(self.columns))
-            raise wrong(self.text, f"names no column: {name_id(name)}{hint}; there are {', '.join(there)}")
+            there = ", ".join(map(spelled, self.columns))
+            hint = did_you_mean(name, map(spelled, self.columns))
+            raise wrong(self.text, f"names no column: {name_id(name)}{hint}; there are {there}")
         if name == "duration":
             return _Operand(name, pc.subtract(self.table["end_s"], self.table["start_s"]))
         data = self.table[name] if name in self.table.column_names else pa.nulls(len(self.table))
@@ -259,15 +263,21 @@ class _Evaluation:
     def check(self, column: _Operand, other: str | None) -> None:
         """Refuse what cannot be compared with a column."""
         if column.name is None:
-            raise wrong(self.text, "compares a value with a value, and no column")
+            raise wrong(self.text, f"compares a value with a value, and no column; {QUOTE}")
         if None not in (column.holds, other) and column.holds != other:
             raise wrong(self.text, f"compares '{column.name}', which holds {column.holds}, with {other}")
 
     def refused(self, node: ast.expr) -> InputError:
         """What is Python, and not in the grammar."""
-        return wrong(
-            self.text, f"holds {name_id(ast.get_source_segment(self.text, node) or '')[1:-1]}; {LANGUAGE}"
-        )
+        there = None if "`" in self.text else ast.get_source_segment(self.text, node)  # else at another place
+        return wrong(self.text, f"holds {name_id(there or ast.unparse(node))[1:-1]}; {LANGUAGE}; {QUOTE}")
+
+
+def spelled(column: str) -> str:
+    """A column as a filter writes it."""
+    if column.isidentifier() and not keyword.iskeyword(column):
+        return column
+    return f"column({column!r})" if "`" in column else f"`{column}`"
 
 
 def wrong(text: str, what: str) -> InputError:

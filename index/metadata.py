@@ -13,6 +13,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, final
+from unicodedata import normalize
 
 from mee.errors import InputError
 from mee.files import limited, read_parquet
@@ -47,13 +48,8 @@ class Metadata:
         """
         from mee.data import find_videos
 
-        try:
-            found, unknown = find_videos(self.ids, source, partial=True)
-        except InputError:
-            raise InputError(
-                f"{self.path} is about no usable clip of {source.name}: it says '{self.ids[0]}', and '"
-                f"{next(iter(source.clips.index.astype(str)), '')}' is one there"
-            ) from None
+        words = {"what": f"clips or videos of {self.path}", "remedy": "Name those of the store"}
+        found, unknown = find_videos(self.ids, source, partial=True, **words)
         row_of: dict[str, int] = {}
         for row, name in enumerate(self.ids):
             for clip_id in found[name][1] if name in found else ():
@@ -163,6 +159,7 @@ def _of_parquet(path: Path) -> pd.DataFrame:
 def _check_once(path: Path, names: Sequence[str]) -> None:
     if len(names) > MOST_COLUMNS:
         raise InputError(f"{path} has {len(names):,} columns; no more than {MOST_COLUMNS:,} are read")
-    twice = [name for place, name in enumerate(names) if name in names[:place]]
+    same = [normalize("NFKC", name) for name in names]  # as filters compare them
+    twice = [name for place, name in enumerate(names) if same[place] in same[:place]]
     if twice:
         raise InputError(f"{path} has two columns '{twice[0]}'; rename one of them")

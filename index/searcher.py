@@ -7,7 +7,6 @@ with equal weights for its experts. Requests that only name words list the clips
 from __future__ import annotations
 
 import shlex
-import stat
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, cached_property
@@ -19,24 +18,22 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from index.hit import Hit, VideoHits, best_videos, first_count, hits_of, said
+from index.hit import Answer, Hit, VideoHits, best_videos, first_count, hits_of, said, scoring
 from index.queries import Queries
 from index.request import STREAMS, Request
-from index.storage import Origin, text_name
+from index.storage import text_name
 from index.text_side import TextSide
 from index.video_index import VideoIndex
 from mee.checkpoint import changed_since, fingerprint
 from mee.errors import InputError, did_you_mean
-from mee.files import is_bare
 from mee.layout import Layout
-from mee.text import check_sentences
+from mee.text import Unread, check_sentences
 
 if TYPE_CHECKING:
     import torch
 
     from mee.model import MEE
 
-Answer = list[Hit] | list[VideoHits]
 Mask = NDArray[np.bool_]
 Matching = Mapping[int, Mask]  # of experts of words, by number: which rows of a segment's words were asked for
 Selection = Sequence[Mask | None]  # for each segment which rows of its table may be found; None: all
@@ -49,17 +46,20 @@ class Text:
     def __init__(self, load: Callable[[], MEE], exported: TextSide | None = None, reason: str = "") -> None:
         """reason: why there is no text side to use."""
         self._load, self._exported, self._reason = load, exported, reason
+        self.unread = Unread()  # of all sentences so far
 
     def encode(self, sentences: Sequence[str]) -> Queries:
         """A query for each sentence; an empty one is an InputError."""
         check_sentences(sentences)
         if self._exported is not None:
             try:
+                self.unread.look(self._exported.readers, sentences, words=True)
                 return self._exported.encode(sentences)
             except InputError as error:
-                self._exported, self._reason = None, str(error)
+                self._exported, self._reason, self.unread = None, str(error), Unread()
         from mee.encode import encode_captions
 
+        self.unread.look(self.model.readers, sentences, words=True)
         return Queries.of(encode_captions(self.model, sentences))
 
     @cached_property
@@ -100,9 +100,9 @@ class Searcher:
             directory: the index.
             device: where the model encodes sentences, if it must; auto: on a GPU where there is one. A GPU that is
                 named is a reason to use the model.
-            model: the model's directory; it is then used. Default: as recorded, if it stands beside the index, or
-                is still the very directory that the index was made with on this machine. An index may have been
-                made by anyone, and what it names is no reason to read it.
+            model: the model's directory; it is then used. Default: the folder of the recorded fingerprint, where
+                it was, moved along with the index, or beside it. An index may have been made by anyone, and what
+                it names is no reason to read it: other places are not looked at (`Origin.models`).
             index_device: where clips are scored; a GPU takes a copy of the vectors first. Default: the CPU.
 
         Raises:
@@ -110,26 +110,32 @@ class Searcher:
         """
         video_index = VideoIndex.open(directory, device=index_device)
         origin = video_index.origin
-        place = model or Path(origin.model)
-        there = place.is_dir() if model else _is_own(origin, directory)
+        places = [(model, True)] if model else list(origin.models(directory))
 
         @cache
-        def check() -> None:
-            if not there:
-                raise InputError(
-                    f"the model of index '{directory}' is not at '{place}', or the index was made with another "
-                    "folder than the one there. Say where it is with --model, or train one and make the index "
-                    "again"
-                )
-            if (found := fingerprint(place)) != origin.model_fingerprint:
-                again = shlex.join(["mee", "index", origin.store, str(place), str(directory), "--overwrite"])
-                raise InputError(
-                    f"'{place}' is not the model that index '{directory}' was made with (fingerprint {found}, not "
-                    f"{origin.model_fingerprint}). Make the index again: {again}"
-                )
+        def check() -> Path:
+            for place, sure in places:
+                try:
+                    found = fingerprint(place)
+                except (InputError, OSError):
+                    if sure:
+                        raise
+                    continue
+                if found == origin.model_fingerprint:
+                    return place
+                if sure:
+                    again = shlex.join(["mee", "index", origin.store, str(place), str(directory), "--overwrite"])
+                    raise InputError(
+                        f"'{place}' is not the model that index '{directory}' was made with (fingerprint "
+                        f"{found}, not {origin.model_fingerprint}). Make the index again: {again}"
+                    )
+            raise InputError(
+                f"the model of index '{directory}' is not at '{origin.model}', nor beside the index. Say where it "
+                "is with --model, or once for all with mee index STORE MODEL INDEX"
+            )
 
         def load() -> MEE:
-            check()
+            place = check()
             import torch
 
             from mee.model import MEE
@@ -145,7 +151,7 @@ class Searcher:
                 exported = TextSide(directory / text_name(origin), video_index.layout)
             except InputError as error:
                 reason = str(error)
-        if exported is None or (there and changed_since(place, exported.made)):
+        if exported is None or any(sure and changed_since(place, exported.made) for place, sure in places):
             check()
         return cls(video_index, Text(load, exported, reason))
 
@@ -197,7 +203,7 @@ class Searcher:
         for numbers in together.values():
             found = self._ranked_together(requests[numbers[0]], [queries[number] for number in numbers])
             answers.update(zip(numbers, found))
-        return [answers[number] for number in range(len(requests))]
+        return [scoring(answers[number], request.min_score) for number, request in enumerate(requests)]
 
     def _ranked_together(self, request: Request, queries: Sequence[Queries]) -> Iterable[Answer]:
         """Hits for queries whose requests differ in nothing else."""
@@ -295,17 +301,6 @@ def _check_layout(video_index: VideoIndex, model: MEE) -> None:
         raise InputError(f"the index holds {video_index.layout}, the model makes {model.layout}")
 
 
-def _is_own(origin: Origin, directory: Path) -> bool:
-    """Whether the recorded folder of the model is beside the index, or the one that it was made with here."""
-    place = Path(origin.model)
-    try:
-        status = place.lstat()
-    except (OSError, ValueError):
-        return False
-    beside = is_bare(place.name) and place.parent == directory.resolve().parent
-    return stat.S_ISDIR(status.st_mode) and (beside or status.st_ino == origin.model_inode)
-
-
 def _check_experts(request: Request, layout: Layout) -> None:
     """Refuse experts that the model does not have."""
     for name in (*request.only, *request.weights):
@@ -333,9 +328,9 @@ def _selection_of(request: Request, video_index: VideoIndex) -> tuple[Selection 
         selection = Filter.parse(request.where).masks([segment.table.arrow for segment in segments])
     if request.video is not None:
         masks = _of_videos(video_index, [request.video])
-        live = (True if segment.live is None else segment.live for segment in segments)
+        live = [True if segment.live is None else segment.live for segment in segments]
         if not any((mask & alive).any() for mask, alive in zip(masks, live)):
-            raise InputError(f"there is no video {request.video!r} in the index")
+            masks = _of_videos(video_index, [video_index.snapshot.names.need(request.video, "video")[0]])
         selection = _both(selection, masks)
     if request.like is not None:  # but not the clip itself
         number, row = video_index.find(request.like)

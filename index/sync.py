@@ -1,7 +1,8 @@
 """Synchronise: bring an index to the state of a source of features.
 
     no index, or overwrite    a new index is made; the old one is searched until the new one is complete
-    an index                  with `prune`, clips that left the source are removed; then new and changed clips are
+    an index                  clips that left the source are removed, without `prune` only those of videos that it
+                              has other clips of now, as where a file changed; then new and changed clips are
                               embedded and put, a batch at a time; an interrupted run keeps what it has put
 
     new        in the source only
@@ -22,7 +23,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -102,6 +103,7 @@ class Plan:
     new: list[str]
     changed: list[str]
     left: list[str]
+    outdated: list[str]  # of these, clips of videos of which the source has others
 
     @property
     def put(self) -> list[str]:
@@ -141,7 +143,7 @@ def synchronise(
         InputError: the index is of another model or source, or is written by another process; it has offsets and
             a clip has none; or it cannot keep what is put.
     """
-    report, columns = Report(), None
+    report, columns, origin = Report(), None, replace(origin, index=str(directory.resolve()))
     if metadata is not None:
         columns, report.unknown = metadata.of_clips(source)
     facts = facts_of(source, model.modalities)
@@ -149,15 +151,11 @@ def synchronise(
     with ExitStack() as stack:
         if not overwrite and (directory / INDEX_FILE).exists():
             writer = stack.enter_context(IndexWriter.open(directory))
-            there = writer.snapshot.origin
-            if (there.model_fingerprint, there.store) != (origin.model_fingerprint, origin.store):
-                raise InputError(
-                    f"'{directory}' was made with another model or store ('{there.model}', '{there.store}'); "
-                    "make a new one with --overwrite, or name another place"
-                )
         before = None if writer is None else writer.snapshot
         settings = (Settings() if before is None else before.settings).changed(kind, recall)
         rows = rows_of([] if before is None else before.segments)
+        if before is not None:
+            _check_same(directory, before.origin, origin, set(rows["version"]), set(facts["version"]))
         plan = planned(facts, rows, columns)
         offsets = None if before is None else _offsets(before, plan, rows)
         report.left = plan.left
@@ -165,8 +163,8 @@ def synchronise(
             if writer is not None and before is not None:
                 if before.origin != origin:  # the same model, moved
                     writer.set_origin(origin)
-                if prune and plan.left:
-                    report.removed, report.left = writer.remove(plan.left), []
+                if gone := plan.left if prune else plan.outdated:
+                    report.removed, report.left = writer.remove(gone), sorted({*plan.left} - {*gone})
             with bar("embed", "clips") as on_embedded:
                 parts = _embedded(model, source, plan, offsets, report, on_embedded)
                 first = list(islice(parts, 1))  # a source or model that cannot be used leaves nothing behind
@@ -190,6 +188,17 @@ def synchronise(
         except ValueError as error:  # the writer's, about what it is given
             raise InputError(f"'{directory}' cannot keep these clips: {error}") from error
     return report
+
+
+def _check_same(directory: Path, there: Origin, now: Origin, versions: set[str], others: set[str]) -> None:
+    """Refuse another model or store; one that was moved, or copied, has clips of the same versions."""
+    if there.model_fingerprint != now.model_fingerprint or (
+        there.store != now.store and versions and versions.isdisjoint(others)
+    ):
+        raise InputError(
+            f"'{directory}' was made with another model or store ('{there.model}', '{there.store}'); "
+            "make a new one with --overwrite, or name another place"
+        )
 
 
 def _keep_text(writer: IndexWriter, folder: Path, model: MEE) -> str:
@@ -333,7 +342,8 @@ def planned(facts: pd.DataFrame, there: pd.DataFrame, metadata: pd.DataFrame | N
         differs |= ~_same(before, merged)
     is_new = ~facts.index.isin(there.index)
     new, changed = facts.index[is_new].tolist(), facts.index[differs.to_numpy() & ~is_new].tolist()
-    return Plan(now, new, changed, there.index.difference(facts.index).tolist())
+    left = there.loc[there.index.difference(facts.index)]
+    return Plan(now, new, changed, list(left.index), list(left.index[left["video"].isin(facts["video"])]))
 
 
 def _same(one: pd.Series, other: pd.Series) -> pd.Series:

@@ -166,18 +166,22 @@ class VideoIndex:
         """How many clips can be found."""
         return len(self.snapshot)
 
-    def find(self, clip_id: str) -> tuple[int, int]:
+    def find(self, name: str) -> tuple[int, int]:
         """The segment's number and the row of a clip, whether or not it has a stream.
 
+        name: its id, or a name that means it, or means a video of one clip (mee/data/names.py).
+
         Raises:
-            InputError: there is no such clip.
+            InputError: there is no such clip, or the name may mean several.
         """
         self.snapshot.check()
-        found = self.snapshot.find(clip_id)
+        found = self.snapshot.find(name)
         if found is None:
-            raise InputError(
-                f"there is no clip {clip_id!r} in the index; mee gallery list INDEX --clips lists its clips"
-            )
+            clips = self.snapshot.names.need(name, "clip")[1]
+            if len(clips) > 1:
+                raise InputError(f"video {name!r} has {len(clips):,} clips; name one, such as '{clips[0]}'")
+            found = self.snapshot.find(clips[0])
+        assert found is not None
         return found
 
     def clip_query(self, clip_id: str) -> Queries:

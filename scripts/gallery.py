@@ -26,7 +26,7 @@ from rich.filesize import decimal
 from tyro.conf import Positional, arg
 
 from index.scanners import Choice, Settings
-from mee.errors import InputError, visible
+from mee.errors import visible
 from scripts.console import (
     COULD_NOT,
     DONE,
@@ -151,12 +151,12 @@ class RemoveArgs:
 
     def run(self) -> int:
         from index.storage import IndexWriter
+        from index.video_index import VideoIndex
 
         with IndexWriter.open(self.index) as writer:
-            for clip_id in self.clips:
-                if writer.snapshot.find(clip_id) is None:
-                    raise InputError(f"there is no clip '{clip_id}' in the index")
-            clip_ids = list(dict.fromkeys(self.clips))
+            places = [VideoIndex(writer.snapshot).find(name) for name in dict.fromkeys(self.clips)]
+            tables = [segment.table.arrow["clip_id"] for segment in writer.snapshot.segments]
+            clip_ids = list(dict.fromkeys(tables[number][row].as_py() for number, row in places))
             if self.where is not None:
                 clip_ids = _clips(writer.snapshot, self.where)["clip_id"].to_pylist()
             if self.dry_run:

@@ -53,10 +53,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from features.external import ImportJob
     from features.store import FeatureStore, are_failures
+    from mee.data import meet
 
     with counting_bar("import", "clips") as show:
         sources, on_clip = named_files(args.sources), lambda what, done, of: show(done, of, f"import: {what}")
-        report = ImportJob(args.store, sources, args.job, on_clip=on_clip).run()
+        report = ImportJob(args.store, sources, args.job, on_clip=on_clip, find=meet).run()
     _say_what_to_know(report, args.job)
     store = FeatureStore(args.store)
     print_coverage(store, sizes=True)
@@ -70,16 +71,26 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _say_what_to_know(report: ImportReport, config: ImportConfig) -> None:
     if report.written < report.clips:
         say(f"{report.clips - report.written} of {report.clips} clips are in the store already")
+    for where, clips in report.respelled.items():
+        for name, clip_id in list(clips.items())[:1]:
+            say(f"{where}: {len(clips)} of its ids are spelled otherwise, such as '{name}' for clip '{clip_id}'")
     for stream, clip_ids in report.unlisted.items():
         say(f"{stream}: {len(clip_ids)} clips of its file are not in {config.ids}, skipped: {some(clip_ids)}")
     for stream, count in report.not_in_file.items():
         if count:
             say(f"{stream}: {count} clips of the store are not in its file; they miss this stream now")
-    for stream, clip_ids in report.zeros.items():
-        say(
-            f"{stream}: {len(clip_ids)} clips are all zeros and count as present ({some(clip_ids)}); if zeros "
-            "stand for missing streams, import again with --zero-is-missing --overwrite"
-        )
+    again = "import again with --zero-is-missing --overwrite"
+    for found, what, advice in (
+        (report.zeros, "are all zeros and count as present", f"if zeros stand for missing streams, {again}"),
+        (report.padded, "end with rows of zeros, which count", f"if that is padding, {again}"),
+        (
+            report.small,
+            "are mostly too small for a store's float16",
+            "multiply the whole stream by a constant first",
+        ),
+    ):
+        for stream, clip_ids in found.items():
+            say(f"{stream}: {len(clip_ids)} clips {what} ({some(clip_ids)}); {advice}")
     if report.without_name:
         names = ", ".join(report.without_name)
         say(f"{names}: without --name, a model trained on this accepts streams of this very file only")

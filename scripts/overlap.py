@@ -14,7 +14,6 @@ files could not be read.
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shlex
@@ -25,8 +24,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from features.files import write_whole
 from mee.errors import InputError
+from mee.files import whole_file
 from scripts.console import (
     DONE,
     FAILURES_LISTED,
@@ -145,7 +144,7 @@ def _sides(args: OverlapArgs) -> Sides:
 def _by_frames(args: OverlapArgs, ids: Sides) -> tuple[Overlap, list[HashedVideo]]:
     """The overlap, and the files that could not be read."""
     from features.hashing import BITS, hash_videos
-    from features.media import find_media
+    from features.media import Selection, find_media
     from mee.near_duplicates import FRAME_THRESHOLD, FolderNames, Side, check_threshold, near_frames
 
     if (args.place / "store.json").is_file():
@@ -155,7 +154,7 @@ def _by_frames(args: OverlapArgs, ids: Sides) -> tuple[Overlap, list[HashedVideo
         )
     threshold = FRAME_THRESHOLD if args.threshold is None else int(args.threshold)
     check_threshold(threshold, BITS)  # before the work
-    library = find_media(args.place)
+    library = find_media(args.place, Selection(audio_files=False))
     names = FolderNames(f"'{args.place}'", library.videos)
     train, test = _found(args, ids, names, "Name the folder they are in")
     videos = list(dict.fromkeys([*train, *test]))
@@ -240,9 +239,6 @@ def _write(rows: Iterable[dict[str, Any]], measure: str, path: Path) -> None:
     kinds: dict[str, Any] = dict.fromkeys(("train_video", "test_video", "why"), "string")
     kinds |= {measure: "Int64" if measure == "bits" else "Float64", "train_s": "Float64", "test_s": "Float64"}
     table = pd.DataFrame(list(rows), columns=list(kinds)).astype(kinds)
-    content = io.BytesIO()
-    if path.suffix.lower() == ".csv":
-        table.to_csv(content, index=False)
-    else:
-        table.to_parquet(content, index=False)
-    write_whole(path, content.getvalue())
+    write = table.to_csv if path.suffix.lower() == ".csv" else table.to_parquet
+    with whole_file(path, "pairs") as aside:
+        write(aside, index=False)

@@ -78,8 +78,8 @@ class QueryArgs(Request):
     only: Annotated[tuple[str, ...], arg(metavar="EXPERT [EXPERT ...]")] = ()  # score with these experts only
     weights: Weights = field(default_factory=dict)  # use these mixture weights; experts not named get 0
     # only clips that match, such as 'duration < 30 and split == "test"'. Columns: clip_id, video, start_s, end_s,
-    # duration (in seconds) and those of the metadata. Operators: comparisons, "part" in column, in (...), and, or,
-    # not, is None, .startswith(...)
+    # duration (in seconds) and those of the metadata, `in backticks` if the name is no plain word. Operators:
+    # comparisons, "part" in column, in (...), and, or, not, is None, .startswith(...)
     where: Annotated[str | None, arg(metavar="FILTER")] = None
     video: Annotated[str | None, arg(metavar="NAME")] = None  # only clips of this video
     # only clips in which somebody says these words, side by side; without a sentence: all of them, by time
@@ -133,14 +133,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         if number:
             searcher.refresh()
         for request, answer in zip(requests, searcher.search(requests)):
+            if not answer and query.min_score is not None:
+                say(f"nothing scores {query.min_score:g} or more for {_title(request)}")
             if args.json:
                 for found in answer:
                     print(json.dumps({"query": request.sentence, **found.to_dict()}), flush=True)
                 continue
             print_hits(_title(request), answer, searcher.modalities)
-            if not answer:
+            if not answer and query.min_score is None:
                 filters = "--where and --video, or --said and --written,"
                 say(f"no hits: no clip matches {filters} and has a stream of the experts searched with")
+    for note in searcher.text.unread.notes("sentences"):
+        say(note)
     if args.verbose:
         say(searcher.text.source)
     return DONE

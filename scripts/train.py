@@ -34,7 +34,7 @@ from mee.checkpoint import fingerprint, read_training
 from mee.config import ExpertConfig, Missing, ModelConfig
 from mee.errors import InputError
 from mee.protocols import FOLDER, Benchmark, read_annotations
-from mee.text import TextConfig
+from mee.text import TextConfig, Unread
 from mee.training import PRESETS, STARTS, PresetName, TrainConfig
 from scripts.console import (
     DONE,
@@ -88,9 +88,8 @@ class TrainArgs:
     pooling: tuple[str, ...] = ()  # pooling over time: mean, max, first, last, netvlad-K, transformer[-N]
     expert: ExpertSettings = field(default_factory=dict)  # settings of single experts: audio:netvlad-16:128
     aligned: Towers = field(default_factory=dict)  # text encoders of streams that have their own, as CLIP's do
-    missing: Missing = (
-        ModelConfig.missing
-    )  # whether a missing stream adds nothing, or leaves its weight to the others
+    # whether a missing stream adds nothing, or leaves its weight to the others
+    missing: Missing = ModelConfig.missing
     dropout: float = ModelConfig.dropout  # on pooled streams and on text vectors
     text: TextConfig = field(default_factory=TextConfig)
     training: OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
@@ -145,6 +144,9 @@ def _train(args: TrainArgs, folder: Path) -> None:
     device = pick_device(args.device)
     places = (images, args.tensorboard, folder, start)
     trainer = Trainer(store, split.train, split.val, config, args.training, device, *places)
+    unread = Unread().look(trainer.model.readers, [*trainer.data.captions, *trainer.validation.captions])
+    for note in unread.notes("captions", "" if start else "--text.max-tokens"):
+        say(note)
     if len(trainer.validation) < len(split.val):
         say(
             f"validating on {len(trainer.validation)} of these {len(split.val)} captions, drawn by seed "

@@ -33,7 +33,7 @@ ARROWS: dict[str, dict[str, str]] = {
     "mee": {
         "mee": "data layers text",
         "data": "mee",
-        "evaluation": "data external_scores mee protocols ranking",
+        "evaluation": "data external_scores mee protocols ranking text",
         "external_scores": "data mee protocols ranking",
         "layers": "mee",
         "near_duplicates": "data mee protocols",
@@ -47,7 +47,7 @@ ARROWS: dict[str, dict[str, str]] = {
 }
 PRODUCT_LINES, PRODUCT_FILES, TEST_LINES, BENCHMARK_LINES = 33_500, 226, 33_200, 4_300
 FILE_LINES, FOLDER_MODULES = 400, 16
-REACHED = {"search": 57, "evaluate": 71, "precompute": 57}  # files, at most
+REACHED = {"search": 58, "evaluate": 71, "precompute": 57}  # files, at most
 HEAVY = ("torch", "transformers", "accelerate", "pandas", "cv2", "av", "decord", "faiss", "skimage", "pyarrow")
 HEAVY += ("matplotlib", "h5py", "jinja2", "scipy")
 SOURCES = sorted(path.relative_to(ROOT) for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))

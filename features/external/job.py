@@ -4,16 +4,17 @@
     without a list    the clips of any of the files, and those of the store
 
 All files are read twice: first every clip is checked, before anything is written, then the clips are written. What
-the store has already is kept; a stream that was missing and is present now is added. A clip that mee precompute
-made from `video7.mp4` may be called `video7` if no other file is called so. `imports/<writer>-import.json` in the
-store lists the files that its streams came from.
+the store has already is kept; a stream that was missing and is present now is added. A clip of the store may be
+spelled otherwise in the files, such as `video7` for `video7.mp4`: `find` says which clip an id means.
+`imports/<writer>-import.json` in the store lists the files that its streams came from.
 
 The array of one clip -> its stream, (T, D) float16:
 
     (D,)                          one row, T = 1
+    (1, T, D), (T, D, 1, 1), ...  without the axes of length 1, if one or two others remain
     (0, D) or (0,)                missing
-    rows of NaN                   refused; with `nan_is_missing` dropped, and missing if no other row remains
-    all zeros                     kept; with `zero_is_missing` missing
+    rows of NaN, or a lone NaN    refused; with `nan_is_missing` dropped, and missing if no other row remains
+    rows of zeros at the end      kept; with `zero_is_missing` dropped, and missing if no other row remains
     NaN, infinity, above 65504    refused
 """
 
@@ -22,9 +23,9 @@ from __future__ import annotations
 import shlex
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, final
 
 import numpy as np
@@ -54,9 +55,10 @@ from features.store import (
 )
 
 READER = "import"  # in the column `reader` of an imported clip
-LARGEST = float(np.finfo(np.float16).max)
+LARGEST, SMALLEST = float(np.finfo(np.float16).max), float(np.finfo(np.float16).smallest_normal)
 
 OnClip = Callable[[str, int, int], None]
+Find = Callable[[Iterable[str], Iterable[str], str], Mapping[str, str]]  # ids, clips there, where the ids are
 
 
 @dataclass
@@ -67,18 +69,29 @@ class ImportReport:
     written: int = 0  # of these, clips of which something was written
     unlisted: dict[str, list[str]] = field(default_factory=dict)  # by stream, clips of its file that no list names
     zeros: dict[str, list[str]] = field(default_factory=dict)  # by stream, clips that are present and all zeros
+    padded: dict[str, list[str]] = field(default_factory=dict)  # by stream, others whose last rows are zeros
+    small: dict[str, list[str]] = field(default_factory=dict)  # by stream, clips too small for float16's digits
     not_in_file: Counter[str] = field(default_factory=Counter)  # by stream, clips of the store that its file lacks
     without_name: list[str] = field(default_factory=list)  # streams identified by the content of their file
+    respelled: dict[str, dict[str, str]] = field(default_factory=dict)  # by file, ids of it -> the clips they mean
 
 
 @final
 class ImportJob:
     """Files, a store and settings, checked and ready to be written."""
 
-    def __init__(self, directory: Path, files: Mapping[str, Path], config: ImportConfig, on_clip: OnClip) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        files: Mapping[str, Path],
+        config: ImportConfig,
+        on_clip: OnClip,
+        find: Find = lambda *_: {},
+    ) -> None:
         """Read and check everything: files by stream, settings, and what the store has; nothing is written.
 
-        ``on_clip``: called after each clip with "check" or "write", how many are done, and of how many.
+        ``on_clip``: called after each clip with "check" or "write", how many are done, and of how many; ``find``:
+        id -> the clip that it means, each for one id; without ids that mean none (default: ids as they are).
         """
         self.directory, self.config, self.on_clip = directory, config, on_clip
         self.report = ImportReport()
@@ -93,13 +106,22 @@ class ImportJob:
         facts: Any = there[[*ROW[1:]]].astype(object).where(there[[*ROW[1:]]].notna(), None).to_dict("index")
         self.known: dict[str, dict[str, Any]] = facts  # the clips of the store; the columns of ROW
         self.file_bytes = dict(zip(rows["video"], rows["file_bytes"]))
-        names = _names_without_ending(there)
         listed = None if config.ids is None else read_ids(config.ids)
         ids = None if listed is None else list(listed)
-        self.arrays = {stream: arrange(open_arrays(path), ids) for stream, path in files.items()}
+        self.arrays: dict[str, ClipArrays] = {}
+        for stream, path in files.items():
+            file = open_arrays(path)
+            meant = find(file.names[:1], self.known, str(path)) if self.known else {}  # a lone array may be a clip
+            self.arrays[stream] = arrange(file, ids, {*self.known, *meant})
+        known = dict[str, Any](self.known)
+        if listed is not None:
+            listed = self._renamed(listed, known, str(config.ids), find)
+            known |= listed
         for stream, entries in self.arrays.items():
-            self.arrays[stream] = replace(entries, places=_renamed(entries.places, names, str(entries.path)))
-        self.clips = self._chosen(None if listed is None else _renamed(listed, names, str(config.ids)), kept)
+            places = self._renamed(entries.places, known, str(entries.path), find)
+            self.arrays[stream] = replace(entries, places=places)
+            known |= places
+        self.clips = self._chosen(listed, kept)
         self.report.clips = len(self.clips)
         self.work = Work(files, {clip.video for clip in self.clips.values()})
         if manifest.streams:
@@ -135,6 +157,14 @@ class ImportJob:
                     self.report.written += 1
                 self.on_clip("write", number, len(self.clips))
         return self.report
+
+    def _renamed(
+        self, entries: Mapping[str, Any], there: Mapping[str, Any], where: str, find: Find
+    ) -> dict[str, Any]:
+        """Entries under the ids of the clips that are there: of the store, the list or the files before."""
+        meant = find(entries, there, where)
+        self.report.respelled[where] = {name: clip_id for name, clip_id in meant.items() if name != clip_id}
+        return {meant.get(name, name): entry for name, entry in entries.items()}
 
     def _chosen(self, listed: Mapping[str, ListedClip] | None, kept: list[str]) -> dict[str, ListedClip]:
         """The clips of the import, by the store's ids; each file must have one in common with the others."""
@@ -184,17 +214,20 @@ class ImportJob:
         first: dict[str, tuple[str, int]] = {}
         for number, clip_id in enumerate(self.clips, 1):
             for stream, entries in self.arrays.items():
-                found = _read(entries, clip_id, self.config)
+                small: list[str] = []
+                found = _read(entries, clip_id, self.config, small)
                 if found is None:
                     continue
                 example, dim = first.setdefault(stream, (clip_id, found.shape[1]))
                 if found.shape[1] != dim:
                     raise InputError(
                         f"{entries.path}: '{clip_id}' has rows of {found.shape[1]} numbers, '{example}' of {dim}; "
-                        "all rows of a stream are of one size"
+                        "all rows of a stream are of one size, and several streams are in files of their own"
                     )
-                if not found.any():
-                    self.report.zeros.setdefault(stream, []).append(clip_id)
+                kinds = (self.report.small, small), (self.report.zeros, not found.any())
+                for report, is_so in (*kinds, (self.report.padded, found.any() and not found[-1].any())):
+                    if is_so:
+                        report.setdefault(stream, []).append(clip_id)
             self.on_clip("check", number, len(self.clips))
         dims = {stream: dim for stream, (_, dim) in first.items()}
         for stream, entries in self.arrays.items():
@@ -236,25 +269,6 @@ class ImportJob:
         return found
 
 
-def _names_without_ending(clips: pd.DataFrame) -> dict[str, str]:
-    """`video7` -> `video7.mp4`, for whole videos that no other clip of the store could be meant by."""
-    videos = clips.index[(clips["reader"] != READER) & (clips.index == clips["video"])]
-    stems = [(str(PurePosixPath(name).with_suffix("")), name) for name in videos]
-    counts = Counter(stem for stem, _ in stems)
-    return {stem: name for stem, name in stems if counts[stem] == 1 and stem not in clips.index}
-
-
-def _renamed(entries: Mapping[str, Any], names: Mapping[str, str], where: str) -> dict[str, Any]:
-    """Entries under the ids of the store."""
-    renamed: dict[str, Any] = {}
-    for clip_id, entry in entries.items():
-        name = names.get(clip_id, clip_id)
-        if name in renamed:
-            raise InputError(f"{where} has '{clip_id}', and the clip '{name}' of the store once more; keep one")
-        renamed[name] = entry
-    return renamed
-
-
 def _check_same(directory: Path, manifest: Manifest, wanted: Mapping[str, Fingerprint]) -> None:
     """Refuse a stream of another import; `declare` refuses those of other extractors."""
     for stream, fingerprint in wanted.items():
@@ -270,13 +284,22 @@ def _check_same(directory: Path, manifest: Manifest, wanted: Mapping[str, Finger
             )
 
 
-def _read(entries: ClipArrays, clip_id: str, config: ImportConfig) -> Float16Stream | None:
-    """One clip's stream in the form of the store; None where it is missing. Shapes and rules: see the top."""
+def _read(
+    entries: ClipArrays, clip_id: str, config: ImportConfig, small: list[str] | None = None
+) -> Float16Stream | None:
+    """One clip's stream in the form of the store; None where it is missing. Shapes and rules: see the top.
+
+    ``small`` gets the clip if most of its numbers are too small for float16.
+    """
     array, where = entries.read(clip_id), f"{entries.path}: '{clip_id}'"
     if array is None:
         return None
     if array.dtype.kind not in "fiu":
         raise InputError(f"{where} is of type {array.dtype}; a stream holds plain numbers")
+    if array.ndim == 0 and np.isnan(array):
+        array = array[None, None]
+    if array.ndim > 2 and len(kept := [size for size in array.shape if size != 1]) <= 2:
+        array = array.reshape(kept if len(kept) == 2 else (1, -1))
     if array.ndim not in (1, 2):
         raise InputError(f"{where} has shape {array.shape}; a stream is (D,) or (T, D)")
     if len(array) == 0:
@@ -297,8 +320,11 @@ def _read(entries: ClipArrays, clip_id: str, config: ImportConfig) -> Float16Str
         raise InputError(f"{where} holds NaN among numbers; repair it where it was made")
     if not np.isfinite(rows).all():
         raise InputError(f"{where} holds infinite values; repair it where it was made")
-    if config.zero_is_missing and not rows.any():
-        return None
+    if config.zero_is_missing:
+        last = np.flatnonzero(rows.any(axis=1))[-1:]
+        if not len(last):
+            return None
+        rows = rows[: last[0] + 1]
     with np.errstate(over="ignore", under="ignore"):
         stored: NDArray[np.float16] = np.ascontiguousarray(rows.astype(np.float16))
     problem = "" if stored.any() or not rows.any() else " only, which is 0 in a store's float16; multiply"
@@ -309,4 +335,7 @@ def _read(entries: ClipArrays, clip_id: str, config: ImportConfig) -> Float16Str
             f"{where} goes up to {np.abs(rows).max():g}{problem} the whole stream by a constant first (training "
             "standardises it in any case)"
         )
+    lost = np.count_nonzero(rows) > 2 * np.count_nonzero(stored) or 0 < np.abs(rows).max() < SMALLEST
+    if lost and small is not None:
+        small.append(clip_id)
     return stored

@@ -1,4 +1,4 @@
-"""An index on disk, format 7: immutable segments, and one manifest that is replaced atomically.
+"""An index on disk, format 8: immutable segments, and one manifest that is replaced atomically.
 
     index.json                   the manifest: which segments the index has, and what they were made from
     removed-000003-000007.npy    (N,) int64: the rows of segment 3 that are removed as of generation 7
@@ -26,7 +26,7 @@ replaced manifest is a generation; a number is never used twice.
 Reading: open the manifest, map what it names. Files that a reader has mapped stay readable when they are deleted.
 An index may have been made by anyone, with checksums that are right: types, names, sizes, shapes and the places
 that files refer to are checked before they are used. It names no other files than its own but the model's folder,
-which is opened where nobody else can have named it (index/searcher.py).
+which is opened where nobody else can have named it, or near the index, and used if it has the fingerprint.
 
 Checksums: index.json holds the SHA-256 of its other entries as canonical JSON, and those of every segment.json and
 removed file; a segment.json holds those of all other files of its segment, and text.json those of its folder.
@@ -36,11 +36,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shlex
+import stat
 import struct
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -48,10 +50,10 @@ from typing import Any, TypeVar, get_type_hints
 from index.scanners import Settings
 from index.storage.checksums import FileFacts, check_size, discard, facts_of
 from mee.errors import InputError
-from mee.files import check_folder, entry, parse_json, read_file, read_json, whole_file
+from mee.files import check_folder, entry, is_bare, parse_json, read_file, read_json, whole_file
 from mee.layout import Layout, Scale
 
-FORMAT = 7
+FORMAT = 8
 INDEX_FILE, SEGMENTS, LOCK = "index.json", "segments", "lock"
 CHECKSUM, TEXT_FACTS = "sha256", "text.json"
 NUMBER = "[0-9]{6,15}"
@@ -63,6 +65,7 @@ EXPERT = re.compile("[A-Za-z0-9_-]{1,64}")
 MOST_EXPERTS, MOST_COLUMNS, MOST_NUMBER = 64, 1 << 16, 10**14  # of a vector; generation, and other numbers
 Facts = TypeVar("Facts")
 LARGE = 1e12  # above numbers of a scale, and one divided by its spreads
+UPWARDS, MOST_BESIDE = 3, 200  # folders between an index and its model; entries beside an index, looked through
 REMEDY = "restore it, or make the index again: mee index STORE MODEL INDEX --overwrite"
 
 
@@ -74,6 +77,39 @@ class Origin:
     model_fingerprint: str
     store: str  # directory, absolute
     model_inode: int | None = None  # of the directory, on the machine that made the index
+    index: str = ""  # directory of the index at that time, absolute: where the others are from it
+
+    def models(self, directory: Path) -> Iterator[tuple[Path, bool]]:
+        """Folders that may hold the model of the index in a directory, the likeliest first; and which surely do.
+
+        These are the very folder that the index was made with, and the recorded one beside the index. The others
+        may be anyone's: where a model would be that was moved or copied along, and those beside the index.
+        """
+        here, recorded, any_sure = directory.resolve(), Path(self.model), False
+        places = {recorded: is_bare(recorded.name) and recorded.parent == here.parent}
+        with suppress(ValueError):  # a path of anyone's may be no path
+            way = Path(os.path.relpath(recorded, self.index)).parts
+            names = [name for name in way if name != ".."]
+            if os.path.isabs(self.index) and len(way) - len(names) <= UPWARDS and all(map(is_bare, names)):
+                moved = Path(os.path.normpath(here.joinpath(*way)))
+                places = {moved: places.get(moved, False), **places}
+        for place, beside in places.items():
+            sure = (inode := _folder(place)) is not None and (beside or inode == self.model_inode)
+            any_sure |= sure
+            if inode is not None and (sure or place != recorded):
+                yield place, sure
+        if not any_sure:
+            with suppress(OSError):
+                others = sorted(here.parent.iterdir())[:MOST_BESIDE]
+                yield from ((each, False) for each in others if is_bare(each.name) and _folder(each) is not None)
+
+
+def _folder(place: Path) -> int | None:
+    """The inode of a folder that is no link; None of anything else."""
+    with suppress(OSError, ValueError):
+        status = place.lstat()
+        return status.st_ino if stat.S_ISDIR(status.st_mode) else None
+    return None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,21 +18,13 @@ from index.scanners import Partition, Settings
 from index.storage.checksums import check_file, worth_checking
 from index.storage.entries import together
 from index.storage.manifest import INDEX_FILE, Manifest, Origin, Recall, read_manifest, reading
-from index.storage.segment import (
-    Segment,
-    SegmentFacts,
-    as_of,
-    folder_of,
-    of_entries,
-    open_segment,
-    read_facts,
-)
+from index.storage.segment import Segment, SegmentFacts, as_of, folder_of, open_segment, read_facts
 from index.storage.table import STANDARD
 from mee.errors import InputError
 from mee.layout import Layout, Scale
 
 if TYPE_CHECKING:
-    from index.storage.entries import Entries
+    from mee.data import Names
 
 TRIES = 100  # when the writer replaces segments faster than they are opened
 
@@ -49,20 +42,6 @@ class Snapshot:
     scale: Scale | None = None  # of the experts; None: weights of sentences are the model's
     segments: tuple[Segment, ...] = ()
     source: tuple[Path, bytes] | None = field(default=None, repr=False)  # directory, manifest; None: in memory
-
-    @classmethod
-    def of(
-        cls, entries: Entries, layout: Layout, origin: Origin, *, offsets: Mapping[str, Any] | None = None
-    ) -> Snapshot:
-        """An index in memory, scanned flat; offsets: what the clips' offsets are, if they have any.
-
-        Raises:
-            ValueError: an index cannot keep the clips.
-        """
-        has_offsets = offsets is not None
-        entries = entries.checked(layout, offsets=has_offsets)
-        segments = (of_entries(entries, layout, offsets=has_offsets),) if len(entries) else ()
-        return cls(layout, origin, offsets=offsets, segments=segments)
 
     def with_segments(self, segments: Sequence[Segment]) -> Snapshot:
         """The same of other segments."""
@@ -89,6 +68,15 @@ class Snapshot:
             if row is not None:
                 return number, row
         return None
+
+    @cached_property
+    def names(self) -> Names[tuple[str, tuple[str, ...]]]:
+        """Of all clips and videos: the video, and the clips."""
+        from mee.data import names_of  # here: most searches need none of it
+
+        tables = [segment.live_table() for segment in self.segments]
+        ids = (zip(table["clip_id"].to_pylist(), table["video"].to_pylist()) for table in tables)
+        return names_of(chain.from_iterable(ids), "the index")
 
     @cached_property
     def columns(self) -> pa.Schema:

@@ -7,6 +7,9 @@ from .leaks import check_images_apart as check_images_apart
 from .leaks import known_names as known_names
 from .leaks import untrained as untrained
 from .leaks import video_contents as video_contents
+from .names import Names as Names
+from .names import meet as meet
+from .names import names_of as names_of
 from .pairs import Pairs as Pairs
 from .pairs import find_videos as find_videos
 from .pairs import match_captions as match_captions

@@ -9,10 +9,10 @@ Among a million different files, two share these digits in one of about 40 milli
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mee.data.names import base_name
 from mee.errors import InputError, name_id, name_ids, some
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 DIGITS = 16  # of a file's SHA-256 that are kept and compared
 DIGEST = "file_sha256"  # column of a store's clips
 LEARNT = ("train", "images")  # parts of a record's videos that the model was trained on
-_ENDING = re.compile(r"\.(?=\d*[A-Za-z])[A-Za-z\d]{2,4}$")  # .mp4, .3gp; not .129, as clips of LSMDC end in
 
 
 def untrained(record: Mapping[str, Any]) -> bool:
@@ -112,11 +111,6 @@ def known_names(videos: Iterable[str], ids: Iterable[str], others: Iterable[str]
     bases = {base_name(name) for name in others}
     by_id = sorted(video for video in set(ids) if base_name(video) in bases)
     return by_id if len(by_id) > len(by_name) else by_name
-
-
-def base_name(name: str) -> str:
-    """A video's name without folders and without a file suffix."""
-    return _ENDING.sub("", name.rpartition("/")[2])
 
 
 def video_contents(source: ClipNames, videos: Iterable[str]) -> dict[str, str]:

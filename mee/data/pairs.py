@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from mee.data.names import NEAR, Meant, names_of
 from mee.errors import InputError, some
 
 if TYPE_CHECKING:
@@ -71,9 +71,21 @@ def match_captions(table: pd.DataFrame, source: FeatureSource, *, partial: bool)
 
 
 def find_videos(
-    video_ids: Iterable[str], source: ClipNames, *, partial: bool
+    video_ids: Iterable[str],
+    source: ClipNames,
+    *,
+    partial: bool,
+    what: str = "captioned videos",
+    remedy: str = "Extract them with mee precompute",
+    place: str = "the store",
 ) -> tuple[dict[str, tuple[str, tuple[str, ...]]], list[str]]:
-    """Find videos by their ids, as captions name them; with partial, leave out those that are not in the source.
+    """Find videos, or clips, by their ids, however they are spelled (names.py); those not found may be left out.
+
+    Args:
+        video_ids: as captions name them.
+        source: where they should be.
+        partial: leave out those that are not in the source, if any is.
+        what, remedy, place: what to call them, what to do about missing ones, and where they should be, in words.
 
     Returns:
         Video id -> the source's name of the video, and its clips; and the ids that were left out.
@@ -81,58 +93,37 @@ def find_videos(
     Raises:
         InputError: a video id is unknown or ambiguous, its video failed, or no video remains.
     """
-    by_name, wanted = _names(source), list(dict.fromkeys(video_ids))
-    found = {video_id: by_name[video_id] for video_id in wanted if video_id in by_name}
+    names = names_of(zip(source.clips.index.astype(str), source.clips["video"].astype(str)), place, source.failed)
+    wanted = list(dict.fromkeys(video_ids))
+    meant = {video_id: names.meant(video_id) for video_id in wanted}
+    unsure = _other_folders(meant)
+    single = {each: names.known[it.names[0]] for each, it in meant.items() if len(it.names) == 1}
+    found = {each: it for each, it in single.items() if it[1] and each not in unsure}
     left_out = [video_id for video_id in wanted if video_id not in found]
     if left_out and not (partial and found):
-        tails = _tails((*source.clips["video"].astype(str), *source.failed))
-        reasons = (f"{video_id} ({_reason(video_id, tails, source)})" for video_id in left_out)
+
+        def reason(video_id: str) -> str:
+            if video_id in single:
+                return unsure.get(video_id) or source.failed[single[video_id][0]]
+            return names.reason(video_id).removeprefix("is ")
+
+        reasons = (f"{video_id} ({reason(video_id)})" for video_id in left_out)
         raise InputError(
-            f"{len(left_out)} of {len(wanted)} captioned videos are not usable in {source.name}: "
-            f"{some(reasons, len(left_out), '; ')}. Extract them with mee precompute, or go on without them with "
-            "--partial"
+            f"{len(left_out):,} of {len(wanted):,} {what} are not usable in {source.name}: "
+            f"{some(reasons, len(left_out), '; ')}. {remedy}"
+            + (", or go on without them with --partial" if found else "")
         )
     return found, left_out
 
 
-def _names(source: ClipNames) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Every name that a caption may use for a video -> the video and its clips.
-
-    A name is its path in the store, or the end of it from some folder on, with or without the file suffix. An
-    ambiguous end names no video, but a whole path always names its own.
-    """
-    clips: dict[str, list[str]] = {}
-    single: dict[str, tuple[str, tuple[str, ...]]] = {}
-    for clip_id, video in zip(source.clips.index.astype(str), source.clips["video"].astype(str)):
-        clips.setdefault(video, []).append(clip_id)
-        single[clip_id] = (video, (clip_id,))
-    full = {video: (video, tuple(clip_ids)) for video, clip_ids in clips.items()}
-    tails = _tails((*full, *source.failed))
-    short = {tail: full[videos[0]] for tail, videos in tails.items() if len(videos) == 1 and videos[0] in full}
-    return {**short, **single, **full}
-
-
-def _reason(video_id: str, tails: dict[str, list[str]], source: ClipNames) -> str:
-    if video_id in source.failed:
-        return source.failed[video_id]
-    videos = tails.get(video_id, [])
-    if len(videos) > 1:
-        return f"may be {' or '.join(videos[:3])}"
-    return source.failed[videos[0]] if videos else "not in the store"
-
-
-def _tails(videos: Iterable[str]) -> dict[str, list[str]]:
-    """End of a path, from some folder on, with or without the file suffix -> the videos that it may name.
-
-    A whole path without its suffix takes precedence over the ends of longer ones.
-    """
-    tails: dict[str, list[str]] = {}
-    whole: dict[str, list[str]] = {}
-    for video in dict.fromkeys(videos):
-        path = PurePosixPath(video)
-        whole.setdefault(str(path.with_suffix("")), []).append(video)
-        for start in range(len(path.parts)):
-            tail = PurePosixPath(*path.parts[start:])
-            for name in {str(tail), str(tail.with_suffix(""))}:
-                tails.setdefault(name, []).append(video)
-    return {**tails, **whole}
+def _other_folders(meant: Mapping[str, Meant]) -> dict[str, str]:
+    """Why some ids cannot be it: train/0.mp4 and test/0.mp4 are two videos, and 0.mp4 in the store is one."""
+    by_name: dict[str, dict[str, str]] = {}
+    for video_id, (names, _, folders) in meant.items():
+        if folders:
+            by_name.setdefault(names[0], {})[video_id] = f"/{folders}"
+    unsure: dict[str, str] = {}
+    for known, above in by_name.items():
+        if not all(map(max(above.values(), key=len).endswith, above.values())):
+            unsure |= {each: f"{known} may be any of {' or '.join(list(above)[:NEAR])}" for each in above}
+    return unsure

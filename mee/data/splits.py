@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from mee.data.leaks import base_name, name_pairs, not_compared, same_files, video_contents
+from mee.data.leaks import name_pairs, not_compared, same_files, video_contents
+from mee.data.names import base_name
 from mee.data.pairs import Pairs, match_captions
 from mee.data.source import FeatureSource
 from mee.data.tables import SPLITS

@@ -27,6 +27,7 @@ from mee.external_scores import match_scores, read_scores
 from mee.model import MEE, TextEmbedding
 from mee.protocols import SENTENCES, Benchmark, file_stamp, load_benchmark
 from mee.ranking import CONVENTIONS, MixtureScores, Scores
+from mee.text import Unread
 from mee.zero_shot import standing_out
 
 
@@ -112,7 +113,9 @@ def evaluate_model(
         "rules": rules_of(config, normalise.facts(f"{size:,} training captions", size, fitted_on)),
         **figures,
     }
-    notes = _notes(held_out, benchmark, streams) + (_shared(measured) if measured else [])
+    unread = Unread().look(model.readers, held_out.pairs.captions)
+    notes = _notes(held_out, benchmark, streams) + unread.notes("captions")
+    notes += _shared(measured) if measured else []
     return Outcome(parts, measured.answers if measured else None, notes)
 
 

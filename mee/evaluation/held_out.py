@@ -103,7 +103,7 @@ def gallery_videos(
     cut = [
         clips[0]
         for video_id, (video, clips) in found.items()
-        if len(clips) > 1 or (clips[0].startswith(f"{video}#t=") and clips[0] != video_id)  # the others failed
+        if len(clips) > 1 or (clips[0].startswith(f"{video}#t=") and "#t=" not in video_id)  # the others failed
     ]
     if cut:
         raise InputError(

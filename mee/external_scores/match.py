@@ -3,7 +3,7 @@
     missing    in the protocol, not in the file        surplus    in the file, not in the protocol
 
 Either is refused; with partial, missing ids are left out of the evaluation, and surplus ones are ignored. Order
-may differ: rows and columns are picked by number, and no score is copied.
+may differ, and spelling (mee/data/names.py): rows and columns are picked by number, and no score is copied.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import torch
 
+from mee.data import meet
 from mee.errors import InputError, require
 from mee.external_scores.read import ScoreFile, Side
 from mee.external_scores.scores import NamedScores
@@ -98,8 +99,8 @@ def _names(queries: Sequence[tuple[str, Collection[str]]], file: ScoreFile) -> l
     ids = [query_id for query_id, _ in queries]
     clips = [clip for _, right in queries for clip in right if len(right) == 1]
     if len(set(clips)) == len(queries):
-        in_file = set(file.scores.query_ids)
-        if in_file.isdisjoint(ids) and not in_file.isdisjoint(clips):
+        in_file = file.scores.query_ids
+        if not meet(in_file, ids, file.name) and meet(in_file, clips, file.name):
             return clips
     return ids
 
@@ -108,10 +109,10 @@ def _places(
     name: str, side: Side, wanted: Sequence[str], found: Sequence[str], *, partial: bool
 ) -> tuple[dict[str, int], tuple[str, ...]]:
     """Wanted id -> its place in the file, and the surplus ids."""
-    ids = set(wanted)
-    require(len(ids) == len(wanted), f"the protocol names a {side} twice")
-    places = {each: place for place, each in enumerate(found) if each in ids}
-    surplus = tuple(each for each in found if each not in ids)
+    require(len(set(wanted)) == len(wanted), f"the protocol names a {side} twice")
+    meant = meet(found, wanted, name)
+    places = {meant[each]: place for place, each in enumerate(found) if each in meant}
+    surplus = tuple(each for each in found if each not in meant)
     missing = [each for each in wanted if each not in places]
     if not places:
         raise InputError(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, final
 
 from mee.data import find_videos
-from mee.errors import InputError, name_ids
+from mee.errors import InputError
 from mee.protocols import FOLDER, read_annotations
 
 if TYPE_CHECKING:
@@ -72,24 +72,10 @@ def find_side(
 ) -> tuple[ClipsOfVideos, list[str]]:
     """The source's name of each video of a side, and its clips; and the ids that were left out.
 
-    Args:
-        ids, source: of the videos, and where they should be: a store, or the names of a folder.
-        side: what to call it: training or test.
-        partial: leave out missing ones, instead of refusing.
-        remedy: what to do about missing ones, for the message: "Name the folder that holds them".
-
-    Raises:
-        InputError: a video is missing, or all are.
+    As `find_videos`; `side`: training or test.
     """
-    try:
-        found, left_out = find_videos(ids, source, partial=True)
-    except InputError:  # all are missing: the message below names the side
-        found, left_out = {}, list(ids)
-    if left_out and not (partial and found):
-        raise InputError(
-            f"{len(left_out):,} of {len(ids):,} {side} videos are not usable in {source.name}: "
-            f"{name_ids(left_out)}. {remedy}{', or go on without them with --partial' if found else ''}"
-        )
+    words = {"what": f"{side} videos", "remedy": remedy, "place": "it"}
+    found, left_out = find_videos(ids, source, partial=partial, **words)
     clips: dict[str, dict[str, None]] = {}
     for video, clip_ids in (found[name] for name in ids if name in found):
         clips.setdefault(video, {}).update(dict.fromkeys(clip_ids))

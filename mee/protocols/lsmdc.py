@@ -11,7 +11,7 @@ Tabs between fields, no header (some copies have one), quotes are letters like o
 rows, 10,053 of multiple choice. Clip ids of the training file repeat, and five of its rows have no sentence, which
 are left out. Source of the multiple choice's fields and counts: the README that comes with the challenge's files.
 
-The video is `<film>/<clip_id>.avi`, the film being the id without its trailing time stamps.
+The video is `<clip_id>.avi`, as shipped in a folder of its film: the id without its trailing time stamps.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _BEFORE = 5  # fields before the first sentence: the clip id and four times
 _HEADER = ("clip_id", "video_id", "clip", "video", "id", "key", "name")
 _ONE = ((_BEFORE, _BEFORE + 1, _BEFORE + len(SENTENCES)), "6: clip_id, four times, sentence")
 _FIVE = ((_BEFORE + len(SENTENCES) + 1,), "11: clip_id, four times, five sentences, the right one's number")
-_CLIP = re.compile(r"(?P<film>.+)_\d+(\.\d+)+-\d+(\.\d+)+")
+_CLIP = re.compile(r".+_\d+(\.\d+)+-\d+(\.\d+)+")
 _TEST = ("LSMDC16_challenge_1000_publictect.csv", "LSMDC16_challenge_1000_publictest.csv")  # as it is, and meant
 _TRAINING = {
     "train": ("LSMDC16_annos_training.csv", "LSMDC16_multiple_choice_train.csv"),
@@ -108,12 +108,11 @@ def _lines(path: Path, lengths: tuple[int, ...], wanted: str) -> Iterator[tuple[
         clip_id = fields[0].strip()
         if number == 1 and clip_id.lower().lstrip("#") in _HEADER:
             continue
-        match = _CLIP.fullmatch(clip_id)
-        if match is None:
+        if not _CLIP.fullmatch(clip_id):
             raise InputError(
                 f"{path}: line {number} begins with {name_id(clip_id)}, which is no clip id such as "
                 "0001_American_Beauty_00.00.51.926-00.00.54.129; give the file as it was shipped"
             )
         times[clip_id] += 1
         query = clip_id if times[clip_id] == 1 else f"{clip_id}#{times[clip_id]}"
-        yield number, query, f"{match['film']}/{clip_id}", fields
+        yield number, query, clip_id, fields

@@ -11,9 +11,9 @@ from __future__ import annotations
 import base64
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scripts.console import say
@@ -59,19 +59,15 @@ def read_frames(folder: Path, moments: Iterable[Moment]) -> dict[Moment, Shot]:
         InputError: there is no such folder, or no media file in it.
     """
     from features.job import Failed, run_isolated
-    from features.media import find_media
+    from features.media import Selection, find_media
+    from mee.data import Names
 
-    library = find_media(folder)
-    names: dict[str, set[str]] = {}
-    for video in library.videos:
-        path = PurePosixPath(video)
-        for name in (str(path.with_suffix("")), path.stem, path.name):
-            names.setdefault(name, set()).add(video)
-    names |= {video: {video} for video in library.videos}
+    library = find_media(folder, Selection(audio_files=False))
+    names = Names({video: video for video in library.videos}, "the folder of videos")
     shots: dict[Moment, Shot] = {}
     by_file: dict[str, list[Moment]] = {}
     for moment in dict.fromkeys(moments):
-        if found := _find(moment, names):
+        if found := names.find(moment.video or FRAGMENT.sub("", moment.clip_id)):
             by_file.setdefault(found, []).append(moment)
         else:
             shots[moment] = Shot(reason="not in the folder of videos")
@@ -94,16 +90,6 @@ def read_frames(folder: Path, moments: Iterable[Moment]) -> dict[Moment, Shot]:
     if failed > FAILED_SHOWN:
         say(f"and {failed - FAILED_SHOWN:,} more files could not be read")
     return shots
-
-
-def _find(moment: Moment, names: Mapping[str, set[str]]) -> str | None:
-    """The file's path below the folder: as recorded, or the only one of that name."""
-    recorded = moment.video or FRAGMENT.sub("", moment.clip_id)
-    path = PurePosixPath(recorded)
-    for name in (recorded, path.name, path.stem if moment.video else path.name):
-        if len(same := names.get(name, ())) == 1:
-            return next(iter(same))
-    return None
 
 
 def read_shots(file: tuple[Path, tuple[Moment, ...]]) -> Iterator[tuple[Moment, Shot]]:

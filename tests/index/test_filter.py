@@ -94,7 +94,7 @@ FOUND = {  # ids of clips: filters that find them, as an earlier, wholly separat
     "bd": ['"s/2" in video'],
     "eh": ["split < camera", 'split < "test"'],
     "cde": ['"c" <= clip_id < "f"'],
-    "abeg": ['column("frame rate") >= 25'],
+    "abeg": ['column("frame rate") >= 25', "`frame rate` >= 25", "`frame rate`>=25 and (`clip_id` != '`x`')"],
     "abcdefgh": ["True", "nothing is None", "not (split == 'x' and start_s < 0)"],
     "abcdefg": ["split == 'x' or start_s >= 0"],
     "acdeg": ["not (split == 'x' or start_s < 0)"],
@@ -221,6 +221,7 @@ BAD = [
     "3 in (3, 4)", "duration", "1 < 2", "duration < 1e999", "duration < 99999999999999999999", "split == b'x'",
     "duration + 1 < 3", "duration < --3", "sharp | sharp", "video.__class__", "video.startswith(3)",
     "__import__('os').system('true')", "video[0] == 'n'", "column('frame rat') == 3", "column(video) == 3",
+    "`frame rat` == 3", "`Sharp` and zz", "frame rate > 3", "2024 == 3", "a-b > 3", "`a-b` - 1", "`sharp",
     "split == '\\ud800'", "split == '\ud800'", "", "sharp and " * 3000 + "sharp",
 ]  # fmt: skip
 

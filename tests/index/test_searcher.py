@@ -204,7 +204,7 @@ def test_different_requests_together_find_what_each_finds_alone(searcher, long_s
 def test_names_that_are_not_there_are_refused(searcher, says):
     refused = []
     for fields in (
-        {"only": ("audo",)}, {"weights": {"motoin": 1.0}}, {"like": "v1.mp4#t=0,1"}, {"video": "v1.mp3"},
+        {"only": ("audo",)}, {"weights": {"motoin": 1.0}}, {"like": "v1.mp4#t=0,1"}, {"video": "w1.mp4"},
         {"where": "numbr < 3"},
     ):  # fmt: skip
         request = Request(sentence="a dog", **fields)
@@ -290,8 +290,9 @@ def test_clips_and_videos_are_distinguished_where_segments_hold_replaced_and_rem
 
 def test_an_index_of_another_model_or_without_its_model_is_refused(place, model, source):
     searcher = Searcher.load(place / "index", device=CPU)
-    shutil.move(place / "model", place / "elsewhere")
-    assert len(found_by(Searcher.load(place / "index", device=CPU, model=place / "elsewhere"), top=3)) == 3
+    elsewhere = shutil.copytree(place / "model", place / "far" / "model")
+    shutil.rmtree(place / "model")
+    assert len(found_by(Searcher.load(place / "index", device=CPU, model=elsewhere), top=3)) == 3
     for where, name in ((None, r"is not at .*--model"), (place / "nowhere", "nowhere")):
         with pytest.raises(InputError, match=name):
             Searcher.load(place / "index", device=CPU, model=where)
@@ -317,12 +318,12 @@ def load_with(place, model, monkeypatch):
     real = searcher_module.fingerprint
     monkeypatch.setattr(searcher_module, "fingerprint", lambda folder: read.append(folder) or real(folder))
 
-    def load(path, inode=None):
-        origin = Origin(str(path), real(place / "model"), "store", inode)
-        IndexWriter.create(place / "index", model.layout, origin, overwrite=True).close()
+    def load(path, inode=None, made="", at="apart/index"):
+        origin = Origin(str(path), real(place / "model"), "store", inode, str(made))
+        IndexWriter.create(place / at, model.layout, origin, overwrite=True).close()
         read.clear()
         try:
-            return Searcher.load(place / "index", device=CPU)
+            return Searcher.load(place / at, device=CPU)
         except InputError as error:
             return None if "--model" in str(error) and not read else read
 
@@ -335,13 +336,58 @@ def test_a_model_that_an_index_names_is_read_only_where_the_index_was_made_with_
     other.symlink_to(place / "model")
     os.mkfifo(place / "pipe")
     inode = there.stat().st_ino
-    assert load_with(place / "model")  # beside the index, also of an index that does not know more
+    assert load_with(place / "model", at="index")  # beside the index, also of an index that does not know more
     assert load_with(there, inode)
     for path in (there, f"{place}/other/../model", other, place / "pipe", "/dev/zero", "/proc/self/cwd", "model"):
         for guess in (None, 0, inode + 1):
             assert load_with(path, guess) is None
     for path in ("\0", "a" * 9000, ""):
         assert load_with(path, inode) is None
+        assert load_with(path, None, path) is None
+    shutil.copytree(place / "model", place / ".hidden" / "model")
+    for path, made in (("/model", "index"), ("/1/.hidden/model", "/1/2/index"), ("/model", "/1/2/3/index")):
+        assert load_with(path, None, made) is None
+    assert load_with("/model", None, "/1/index")  # as far from it as the one here
+
+
+@pytest.mark.parametrize("names", [("model", "index"), ("models/m", "indexes/of/ix")], ids=str)
+@pytest.mark.parametrize("how", [shutil.move, shutil.copytree])
+def test_a_project_is_moved(names, how, model, source, tmp_path):
+    old, new = tmp_path / "old", tmp_path / "new"
+    model.save_pretrained(old / names[0])
+    place = (old / names[0]).resolve()
+    origin = Origin(str(place), fingerprint(place), "store", place.stat().st_ino, str(old / names[1]))
+    with IndexWriter.create(old / names[1], model.layout, origin) as writer:
+        writer.put(entries_of(model, source))
+    how(old, new)
+    shutil.rmtree(old, ignore_errors=True)
+    assert len(found_by(Searcher.load(new / names[1], device=CPU), top=3)) == 3
+    with torch.no_grad():
+        model.mixture.bias.add_(1)
+    model.save_pretrained(new / names[0])  # another one, there
+    with pytest.raises(InputError, match="is not" if how is shutil.move else "--model"):
+        Searcher.load(new / names[1], device=CPU)
+
+
+def test_a_model_beside_the_index_is_found_by_its_content(place, model):
+    shutil.copytree(place / "model", place / "renamed")
+    (place / "broken").mkdir()
+    (place / "broken" / "config.json").write_text("{")
+    shutil.rmtree(place / "model")
+    with torch.no_grad():
+        model.mixture.bias.add_(1)
+    model.save_pretrained(place / "another")
+    assert len(found_by(Searcher.load(place / "index", device=CPU), top=3)) == 3
+
+
+def test_clips_and_videos_are_found_in_other_spellings(searcher, long_source):
+    clip, video = "v1.mp4#t=10,20", "v1.mp4"
+    for written in ("v1#t=10,20", "./v1.mkv#t=10.0,20.0", r"C:\\x\\V1.mp4#t=10,20"):
+        assert ids(found_by(searcher, like=written, top=9)) == ids(found_by(searcher, like=clip, top=9))
+    for written in ("v1", "a/b/v1.mov", "V1"):
+        assert ids(found_by(searcher, video=written, top=9)) == ids(found_by(searcher, video=video, top=9))
+    with pytest.raises(InputError, match=r"video 'v1' has 10 clips; name one of them, such as 'v1\.mp4#t="):
+        found_by(searcher, like="v1")
 
 
 @pytest.mark.parametrize(

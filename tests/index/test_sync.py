@@ -7,6 +7,7 @@ import pytest
 
 from index import Origin, VideoIndex, synchronise
 from index.sync import FILE, facts_of, planned
+from mee.errors import InputError
 
 
 def facts(**versions):
@@ -91,12 +92,15 @@ def test_a_version_changes_with_the_file_its_streams_and_what_made_them():
 def test_any_source_is_followed_from_python(tmp_path, model, make_source):
     """What is new, was made again by the same extractor, or left; a second run has nothing to do."""
 
-    def done(clips, **options):
-        report = synchronise(tmp_path / "ix", model, clips, Origin("m", "f", "s"), **options)
+    def done(clips, store="s", **options):
+        report = synchronise(tmp_path / "ix", model, clips, Origin("m", "f", store), **options)
         return report.new, report.changed, report.removed, len(report.left), len(VideoIndex.open(tmp_path / "ix"))
 
     assert done(make_source(["a", "b", "c"])) == (3, 0, 0, 0, 3)
     assert done(make_source(["a", "b", "c"])) == (0, 0, 0, 0, 3)
     assert done(make_source(["a", "b", "c"], made=2)) == (0, 3, 0, 0, 3)
-    assert done(make_source(["b", "d"], made=2)) == (1, 0, 0, 2, 4)
+    assert done(make_source(["b", "d"], made=2), store="moved") == (1, 0, 0, 2, 4)
+    assert VideoIndex.open(tmp_path / "ix").origin.store == "moved"
+    with pytest.raises(InputError, match=r"another model or store \('m', 'moved'\)"):
+        done(make_source(["b", "d"], made=3), store="another")
     assert done(make_source(["b", "d"], made=2), prune=True) == (0, 0, 2, 0, 2)

@@ -157,9 +157,17 @@ def test_stopped_after_the_new_index_is_complete(grown, monkeypatch, prints):
     assert prints(build_index, *grown.arguments, "--overwrite", code=130).err == RESUMED
 
 
-def test_an_index_of_another_store_is_refused(own, fails):
-    before = files(own.index)  # it was built from the session's store
-    error = fails(build_index, own.store, own.model, own.index)
+def test_a_moved_project_is_updated_and_another_store_refused(own, fails, prints, monkeypatch):
+    out = prints(build_index, own.store, own.model, own.index).out  # it was built from the session's
+    assert "10 clips in the index, 0 of them new" in out
+    assert "again" not in out
+    origin = read_snapshot(own.index).origin
+    places = (origin.store, origin.model, origin.index)
+    assert places == tuple(str(place.resolve()) for place in (own.store, own.model, own.index))
+    assert origin.model_inode == own.model.stat().st_ino
+    before, other = files(own.index), shutil.copytree(own.store, own.place / "other")
+    monkeypatch.setattr(FeatureStore, "versions", property(lambda store: dict.fromkeys(store.dims, "other")))
+    error = fails(build_index, other, own.model, own.index)
     assert re.search("was made with another model or store.*--overwrite", error)
     assert files(own.index) == before
 

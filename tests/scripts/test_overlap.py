@@ -93,14 +93,19 @@ def test_files_that_cannot_be_read_are_listed(videos, prints, tmp_path):
 
 
 def test_videos_that_are_missing_and_no_pairs(videos, store, lists, prints, fails, tmp_path):
-    words = [videos / "videos", *lists(train=["train/v0", "v99"], test=["test/own7"]), "--workers=1"]
-    assert f"1 of 2 training videos are not usable in '{videos / 'videos'}': 'v99'." in fails(main, *words)
+    words = [videos / "videos", *lists(train=["Train/V0", "v99"], test=["test/own7"]), "--workers=1"]
+    assert f"1 of 2 training videos are not usable in '{videos / 'videos'}': v99 (not in it)." in fails(
+        main, *words
+    )
     out, err = prints(main, *words, "--partial", "--out", tmp_path / "none.csv")
     assert "partial: left out 1 missing training videos" in err
     assert out.startswith("0 of 1 test videos have a near-duplicate among 1 training videos")
     assert (tmp_path / "none.csv").read_text() == "train_video,test_video,why,bits,train_s,test_s\n"
     message = fails(main, store / "store", *lists(train=["v0", "nobody"], test=["w0"]), "--by", "sight")
-    assert f"1 of 2 training videos are not usable in {store / 'store'}: 'nobody'. See mee store list" in message
+    assert (
+        f"1 of 2 training videos are not usable in {store / 'store'}: nobody (not in it). See mee store list"
+        in message
+    )
 
 
 @pytest.fixture(scope="session")

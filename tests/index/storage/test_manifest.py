@@ -43,7 +43,7 @@ def made(generation=7, layout=LAYOUT, **changes):
 def test_it_is_read_as_it_was_written(tmp_path, more):
     text = made(**more).write(tmp_path)
     assert manifest.read_manifest(tmp_path) == (made(**more), text)
-    assert json.loads(text)["format"] == 7
+    assert json.loads(text)["format"] == 8
     assert [path.name for path in tmp_path.iterdir()] == ["index.json"]
 
 

@@ -37,7 +37,7 @@ def test_base_names():
         "old.3gp": "old",
         "M/M_00.00.51.926-00.00.54.129.avi": "M_00.00.51.926-00.00.54.129",
         "54322086@N00_2408598493_8c73ed65c6.mov": "54322086@N00_2408598493_8c73ed65c6",
-        ".mp4": "",
+        ".mp4": ".mp4",
     }
     names |= {name: name for name in ("video7010", "M_00.00.51.926-00.00.54.129", "-4wsuPCjDBc_5_15", "")}
     assert {name: leaks.base_name(name) for name in names} == names

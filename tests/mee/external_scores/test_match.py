@@ -86,6 +86,16 @@ def test_queries_called_by_their_video():
     assert crossed.scores.query_ids == ("a", "b")  # an id of the protocol comes before a video
 
 
+def test_ids_in_other_spellings():
+    requested, clips = [("7", ("v_1.mp4",)), ("8", ("v_2.mp4",))], ["v_1.mp4", "v_2.mp4"]
+    for ids in (["8.0", "7.0"], ["2.mkv", "x/v_1"]):  # and by the right clip
+        file = score_file(ids, [r"C:\v_2.mp4", "./1.npy"])
+        assert match_scores(file, requested, clips, partial=False).scores.block(slice(0, 2)).tolist() == [
+            [3, 2],
+            [1, 0],
+        ]
+
+
 @pytest.mark.parametrize(
     ("query_ids", "clip_ids", "named"),
     [
@@ -93,8 +103,8 @@ def test_queries_called_by_their_video():
         ([*ALL, "q3", "q4"], GALLERY, ["2 query ids", "'q3'"]),
         (ALL, ["b", "a"], ["2 of the protocol's 4 clips", "'c'"]),
         (ALL, [*GALLERY, "e"], ["1 clip ids", "'e'"]),
-        (ALL, ["a", "b", "c", "d.mp4"], ["1 of the protocol's 4 clips", "'d'", "1 clip ids", "'d.mp4'"]),
-        (ALL, ["a.mp4", "b.mp4"], ["none of its 2 clip ids", "'a.mp4'", "'a'"]),
+        (ALL, ["a", "b", "c", "dd"], ["1 of the protocol's 4 clips", "'d'", "1 clip ids", "'dd'"]),
+        (ALL, ["a1.mp4", "b1.mp4"], ["none of its 2 clip ids", "'a1.mp4'", "'a'"]),
     ],
 )
 def test_ids_that_do_not_match_are_named(query_ids, clip_ids, named):

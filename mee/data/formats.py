@@ -219,12 +219,12 @@ def _records(content: Any, path: Path, resolve: Resolve, wanted: Sequence[str]) 
     import pandas as pd
 
     if isinstance(content, dict):
-        found = resolve(content)
-        if len(found) == len(wanted):  # a table by its columns, or one row
-            by_columns = isinstance(content[found[wanted[0]]], dict | list)
-            return [*pd.DataFrame(content, dtype=object).to_dict("records")] if by_columns else [content]
         if {"columns", "data"} <= content.keys():
             return [dict(zip(content["columns"], row, strict=True)) for row in content["data"]]
+        found = resolve(content)
+        if wanted[0] in found:  # a table by its columns, or one row
+            by_columns = isinstance(content[found[wanted[0]]], dict | list)
+            return [*pd.DataFrame(content, dtype=object).to_dict("records")] if by_columns else [content]
         tables = {key: rows for key, rows in content.items() if _is_table(rows)}
         key = next((key for key in ("sentences", "annotations") if key in tables), None)
         if key is None and len(tables) == 1 and wanted[0] in resolve(next(iter(tables.values()))[0]):

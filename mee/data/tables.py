@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from mee.data.formats import SEPARATORS, read_rows, read_text
 from mee.errors import InputError, name_id, name_ids
+from mee.files import limited
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -144,6 +145,15 @@ def read_table(
         return {name: named[0] for name, named in found.items() if len(named) == 1}
 
     table = read_rows(path, names, what, resolve=resolve)
+    with limited(path):
+        return _wanted(table, path, names, more, columns)
+
+
+def _wanted(
+    table: pd.DataFrame, path: Path, names: Sequence[str], more: Sequence[str], columns: Mapping[str, str] | None
+) -> pd.DataFrame:
+    """The wanted columns of a table, as text."""
+    own = columns or {}
     header = list(table.columns)
     found: dict[str, int] = {}
     for name in (*names, *more):

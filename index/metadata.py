@@ -3,13 +3,12 @@
     clip_id | video_id | video    a clip, or all clips of a video, named as captions name them
     <column>                      a text, whole numbers, numbers, or true / false; empty: nothing is known
 
-CSV or Parquet. In CSV, a column is of whole numbers, numbers or true / false where every filled cell is one; what
-would not come back as it was written ("007", a number of 20 digits) is text.
+CSV, whatever separates its fields, or Parquet. In CSV, a column is of whole numbers, numbers or true / false where
+every filled cell is one; what would not come back as it was written ("007", a number of 20 digits) is text.
 """
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,12 +75,12 @@ def read_metadata(path: Path, taken: Collection[str] = ()) -> Metadata:
     try:
         with limited(path):
             match path.suffix.lower():
-                case ".csv":
+                case ".csv" | ".tsv":
                     table = _of_csv(path)
                 case ".parquet":
                     table = _of_parquet(path)
                 case suffix:
-                    raise InputError(f"{path}: metadata is read from .csv or .parquet, not '{suffix}'")
+                    raise InputError(f"{path}: metadata is read from .csv, .tsv or .parquet, not '{suffix}'")
     except InputError:
         raise
     except Exception as error:  # the parsers raise anything on a damaged table
@@ -122,18 +121,13 @@ def _check_name(path: Path, name: str, taken: Collection[str]) -> None:
 
 
 def _of_csv(path: Path) -> pd.DataFrame:
-    import pandas as pd
+    from mee.data import read_rows
 
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        header = [name.strip() for name in next(csv.reader(file), [])]
-    _check_once(path, header)
-    table = pd.read_csv(path, dtype="string", keep_default_na=False, encoding="utf-8-sig")
-    if not isinstance(table.index, pd.RangeIndex):  # pandas takes surplus fields for row names
-        raise InputError(f"{path}: rows have more fields than the header; quote values with commas")
-    table.columns = pd.Index(header)  # pandas would give names to what has none
+    table = read_rows(path, KEYS)
+    _check_once(path, list(table.columns))
     for name in table.columns.difference(list(KEYS)):
         table[name] = _typed(table[name])
-    return table
+    return table.reset_index(drop=True)
 
 
 def _typed(values: pd.Series[str]) -> pd.Series:

@@ -1,4 +1,4 @@
-from .formats import parse_json as parse_json
+from .formats import json_decoder as json_decoder
 from .formats import read_rows as read_rows
 from .formats import read_text as read_text
 from .leaks import check_apart as check_apart

@@ -10,7 +10,8 @@ Parquet     an index of its own is a column
 Text is UTF-8, or UTF-16 and UTF-32 with a byte order mark; \\r and \\r\\n end lines as \\n does.
 
 A quote that nobody closes takes in rows up to the next one. Strict reading finds most of them; what it accepts is
-refused if the further lines of a field are rows by themselves: as many fields, and an id where ids are.
+refused if the further lines of a field are rows by themselves: as many fields, and what looks like an id where ids
+are. A caption of several lines is read.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ _KINDS = {  # how files begin that are no text
     rb"\s*(?i:<!doctype html|<html)": "a web page; download the file itself",
 }
 _COLUMNS = 1000  # of delimited text: rows are filled up to the header's
-_ID = re.compile(r"\S+|.*\.\w{2,4}")  # what a video may be called, unlike a part of a sentence
+_ID = re.compile(r"\S*[\d_]\S*|.*\.\w{2,4}")  # what a video may be called, unlike a part of a sentence
+_WORD = re.compile(r"\S+")  # the same, where videos are called so
 Resolve = Callable[[Iterable[str]], Mapping[str, str]]  # columns -> wanted column: its name among them
 Record = Mapping[Any, Any]
 
@@ -79,13 +81,8 @@ def read_text(path: Path, what: str = "file") -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def parse_json(text: str, path: Path, **numbers: Any) -> Any:
-    """The content of a JSON text; no key may be twice in one object, since ids are keys in some files.
-
-    Raises:
-        InputError: a key is there twice.
-        ValueError: it is no JSON.
-    """
+def json_decoder(path: Path, **numbers: Any) -> json.JSONDecoder:
+    """A decoder that refuses a key that is twice in one object, since ids are keys in some files."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         content = dict(pairs)
@@ -94,23 +91,26 @@ def parse_json(text: str, path: Path, **numbers: Any) -> Any:
             raise InputError(f"{path} has the key {name_id(key)} more than once in one object; keep each once")
         return content
 
-    return json.loads(text, object_pairs_hook=unique, **numbers)
+    return json.JSONDecoder(object_pairs_hook=unique, **numbers)
 
 
-def read_rows(path: Path, resolve: Resolve, wanted: Sequence[str], what: str = "table") -> pd.DataFrame:
+def read_rows(
+    path: Path, wanted: Sequence[str], what: str = "table", *, resolve: Resolve | None = None
+) -> pd.DataFrame:
     """All columns of a table, values as they are; its index says where a row is from, and is called line or row.
 
     Args:
         path: of the file.
-        resolve: finds the wanted columns.
-        wanted: their names; the first is that of ids.
+        wanted: names of columns by which its form is known; the first is that of ids.
         what: it is called in messages.
+        resolve: finds these columns where they may have other names.
 
     Raises:
         InputError: it cannot be read, or its rows are not those of its header.
     """
     import pandas as pd
 
+    resolve = resolve or (lambda header: {name: name for name in header if name in wanted})
     if not path.is_file():
         raise InputError(f"no {what} at '{path}'")
     with usable(f"{path} is not a readable {path.suffix} table; save it again"), limited(path):
@@ -156,7 +156,7 @@ def _delimited(text: str, path: Path, resolve: Resolve, wanted: Sequence[str]) -
         number = before + lines.line_num + 1
         for fields in lines:
             end = before + lines.line_num
-            if any(map(str.strip, fields[len(header) :])):
+            if len(fields) > len(header) and any(map(str.strip, fields[len(header) :])):
                 raise InputError(
                     f"{path}: line {number} has more fields than the header, {len(fields)} for {len(header)}; put "
                     f"quotes around text with {name_id(sign)}"
@@ -179,22 +179,25 @@ def _delimited(text: str, path: Path, resolve: Resolve, wanted: Sequence[str]) -
 
 def _takes_in_rows(fields: Sequence[str], columns: int, ids: int, sign: str) -> bool:
     """Whether the further lines of a field are rows by themselves, up to the quote that ends it."""
+    fields = [*fields, *[""] * (columns - len(fields))]
     for place, field in enumerate(fields):
-        lines = [line.split(sign) for line in field.split("\n")[1:]]
-        names = [parts[ids].strip() for parts in lines if len(parts) > ids]
-        whole = all(len(parts) == columns for parts in lines[:-1]) and len(fields) == columns
-        if names and whole and len(lines[-1]) == place + 1 and all(map(_ID.fullmatch, names)):
+        first, *more = field.split("\n")
+        *between, last = [line.split(sign) for line in more if line.strip()] or [[first]]
+        names = [parts[ids].strip() for parts in (*between, last) if len(parts) > ids] if more else []
+        whole = len(last) > place and all(len(parts) >= columns for parts in between)
+        like = _ID if _ID.fullmatch(fields[ids].strip()) else _WORD
+        if names and whole and all(map(like.fullmatch, names)):
             return True
     return False
 
 
 def _json(text: str, path: Path, resolve: Resolve, wanted: Sequence[str]) -> tuple[list[Record], list[int]]:
     """The rows, and of JSON lines the line of each; numbers stay as they are written."""
-    as_written: Any = {"parse_int": str, "parse_float": str, "parse_constant": lambda _: None}
+    decoder = json_decoder(path, parse_int=str, parse_float=str, parse_constant=lambda _: None)
 
     def parsed(text: str, number: int = 1) -> Any:
         try:
-            return parse_json(text, path, **as_written)
+            return decoder.decode(text)
         except json.JSONDecodeError as error:
             raise ValueError(f"line {number + error.lineno - 1}: {error.msg}") from error
 
@@ -216,12 +219,12 @@ def _records(content: Any, path: Path, resolve: Resolve, wanted: Sequence[str]) 
     import pandas as pd
 
     if isinstance(content, dict):
-        found = resolve(content)
-        if len(found) == len(wanted):  # a table by its columns, or one row
-            by_columns = isinstance(content[found[wanted[0]]], dict | list)
-            return [*pd.DataFrame(content, dtype=object).to_dict("records")] if by_columns else [content]
         if {"columns", "data"} <= content.keys():
             return [dict(zip(content["columns"], row, strict=True)) for row in content["data"]]
+        found = resolve(content)
+        if wanted[0] in found:  # a table by its columns, or one row
+            by_columns = isinstance(content[found[wanted[0]]], dict | list)
+            return [*pd.DataFrame(content, dtype=object).to_dict("records")] if by_columns else [content]
         tables = {key: rows for key, rows in content.items() if _is_table(rows)}
         key = next((key for key in ("sentences", "annotations") if key in tables), None)
         if key is None and len(tables) == 1 and wanted[0] in resolve(next(iter(tables.values()))[0]):

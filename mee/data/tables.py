@@ -24,11 +24,13 @@ import ast
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mee.data.formats import SEPARATORS, read_rows, read_text
 from mee.errors import InputError, name_id, name_ids
+from mee.files import limited
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -142,17 +144,24 @@ def read_table(
         found = {name: _named(name, header, own, _INSTEAD) for name in names}
         return {name: named[0] for name, named in found.items() if len(named) == 1}
 
-    table = read_rows(path, resolve, names, what)
+    table = read_rows(path, names, what, resolve=resolve)
+    with limited(path):
+        return _wanted(table, path, names, more, columns)
+
+
+def _wanted(
+    table: pd.DataFrame, path: Path, names: Sequence[str], more: Sequence[str], columns: Mapping[str, str] | None
+) -> pd.DataFrame:
+    """The wanted columns of a table, as text."""
+    own = columns or {}
     header = list(table.columns)
     found: dict[str, int] = {}
     for name in (*names, *more):
         named = _named(name, header, own, _INSTEAD if name in names else {})
-        places = [place for place, column in enumerate(header) if column in named]
-        if name in more and not places and name not in own:
-            continue
-        if len(places) != 1:
-            raise InputError(f"{path} {_unclear(name, [header[place] for place in places], header, columns)}")
-        found[name] = places[0]
+        if len(named) == 1:
+            found[name] = header.index(named[0])
+        elif named or name in names or name in own:
+            raise InputError(f"{path} {_unclear(name, named, header, columns)}")
     if not len(table):
         raise InputError(f"{path} has a header and no rows")
     table = table.iloc[:, list(found.values())].set_axis(list(found), axis=1)
@@ -177,9 +186,7 @@ def _named(
 ) -> list[str]:
     """The columns that may be the one of this name; `instead`: other names that it may have."""
     if name in own:
-        return [column for column in header if column == own[name]] or [
-            column for column in header if _plain(column) == _plain(own[name])
-        ]
+        return [column for column in header if column == own[name]]
     for group in ((name,), *instead.get(name, ())):
         if named := [column for column in header if _plain(column) in group]:
             return [column for column in named if column == name] or named
@@ -195,7 +202,7 @@ def _unclear(name: str, named: Sequence[str], header: Sequence[str], columns: Ma
     """Why a column of a name is not clear, for a message."""
     flag = "" if columns is None else f", or say which it is: --columns {name}=…"
     if named:
-        return f"has several columns that may be '{name}', {name_ids(named)}; call one of them '{name}'{flag}"
+        return f"has several columns that may be '{name}': {name_ids(named)}; call one of them '{name}'{flag}"
     there = ", ".join(map(name_id, header[:_FOUND])) or "nothing"
     called = name_id((columns or {}).get(name, name))
     advice = f"Name it in the first line, and put text with a comma in quotes{flag}"
@@ -214,24 +221,27 @@ def _unfolded(table: pd.DataFrame) -> pd.DataFrame:
 
 def _as_list(value: Any) -> Any:
     """A list where the value is one, or is written as one by Python or JSON."""
-    if isinstance(value, str) and value.startswith("[") and _LIST.fullmatch(text := value.strip()):
-        for read, write in ((json.loads, None), (ast.literal_eval, repr)):
-            try:
+    if isinstance(value, str):
+        if not ((text := value.strip()).startswith("[") and _LIST.fullmatch(text)):
+            return value
+        for read in (json.loads, ast.literal_eval):
+            with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
                 found = read(text)
-            except (ValueError, SyntaxError):
-                continue
-            if isinstance(found, list) and (write is None or write(found) == text):
-                return found
-        return [[text]]  # no text: NumPy writes no commas, and Python would join the captions
+                if read is json.loads or repr(found) == text:  # NumPy writes no commas: Python would join captions
+                    return found
+        return [[text]]  # which is no text
     value = value.tolist() if hasattr(value, "tolist") else value  # of NumPy, in a table of Parquet
     return list(value) if isinstance(value, tuple) else value
 
 
 def _as_text(value: Any) -> str | None:
     """A value of a cell; None where it has no text."""
+    if isinstance(value, str):
+        return value
     value = value.tolist() if hasattr(value, "tolist") else value
     if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
+        with suppress(UnicodeDecodeError):
+            return value.decode()
     if isinstance(value, float):
         return None if value != value else str(int(value) if value.is_integer() else value)
-    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None

@@ -126,10 +126,9 @@ def _benchmark(config: EvaluateConfig, train_list: str | None = None) -> Benchma
 
 def _shared(measured: Measured) -> list[str]:
     """A note on captions whose text several clips have."""
-    if not measured.shared:
-        return []
     ways = "text to video each is asked for its own, video to text the copies tie, and a tie is no R@1"
-    return [f"note: {measured.shared:,} captions are shared by several videos: {ways} (docs/evaluation.md)"]
+    note = f"note: {measured.shared:,} captions are shared by several videos: {ways} (docs/evaluation.md)"
+    return [note] if measured.shared else []
 
 
 def _training_captions(config: EvaluateConfig, benchmark: Benchmark) -> list[str]:

@@ -27,9 +27,10 @@ from typing import Any, Final, Literal
 import numpy as np
 import torch
 
+from mee.data import read_rows
 from mee.errors import InputError, usable
 from mee.external_scores.scores import MatrixScores, NamedScores, Table, TableScores
-from mee.files import limited, parse_json, read_parquet
+from mee.files import limited, parse_json
 from mee.protocols import file_stamp
 
 Side = Literal["query", "clip"]
@@ -111,20 +112,13 @@ def read_scores(
 
 def read_ids(path: Path, side: Side) -> tuple[str, ...]:
     """Read a file of ids, each of them once."""
-    import pandas as pd
-
     if not path.is_file():
         raise InputError(f"no file of {side} ids at '{path}'")
     found: Iterable[Any]
     with usable(f"{path} {DAMAGED}"), limited(path):
         match path.suffix.lower():
-            case ".csv" | ".tsv" as ending:  # without a header: pandas would take surplus fields for row names
-                plain: dict[str, Any] = {"header": None, "dtype": str, "keep_default_na": False}
-                rows = pd.read_csv(path, sep="," if ending == ".csv" else "\t", encoding="utf-8-sig", **plain)
-                names = [str(name).strip() for name in rows.iloc[0]]
-                found = rows.iloc[1:, names.index(_column(path, side, names))]
-            case ".parquet":
-                table = read_parquet(path).to_pandas(use_threads=False)
+            case ".csv" | ".tsv" | ".parquet":
+                table = read_rows(path, (f"{side}_id", "video_id"))
                 found = table[_column(path, side, list(table.columns))].tolist()
             case ".json":
                 found = parse_json(path.read_text(encoding="utf-8-sig"))

@@ -3,23 +3,34 @@
     folder             your own table: video_id, caption[, split][, query_id]   (mee.data.tables)
     a named protocol   its annotation files, as published                       (mee.protocols.table)
 
+    judgments          the right videos of your own queries, any number of each, in a file apart from the captions:
+                       query_id 0 video_id grade   of TREC (qrels), between blanks or tabs
+                       query_id video_id grade     of BEIR, perhaps with a header
+
 To train, a table without a split, and a protocol without a validation split, have videos held out by seed. To
 evaluate (`read_folder`), a table without a split is all test, and captions without an id are called 1, 2, …; rows
-with the same query_id and caption are one query with several right videos.
+with the same query_id and caption are one query with several right videos. A video of grade 1 or more is right; of
+0 or less it is wrong, and is ranked with the others.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mee.data import SPLITS, read_captions
-from mee.errors import InputError
+from mee.data import SPLITS, read_captions, read_text
+from mee.errors import InputError, count, name_id, name_ids
 from mee.protocols.files import AnnotationFiles
-from mee.protocols.judgments import judged
 from mee.protocols.protocol import COLUMNS, FOLDER, Benchmark, Protocol, Reading, file_stamp
 from mee.protocols.table import find_protocol, load_benchmark
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+Grades = dict[str, dict[str, int]]  # query -> video -> grade
+Names = tuple[str, ...]
 HELD_OUT = 1000  # training videos held out for validation where a named protocol has no such split
 
 
@@ -83,3 +94,53 @@ def read_folder(
     ids |= {"test": test or ids["test"]}
     ids = {split: videos for split, videos in ids.items() if videos}
     return Reading(table=table, ids=ids, files=files, short=short)
+
+
+def read_judgments(path: Path) -> Grades:
+    """The grades of a file.
+
+    Raises:
+        InputError: a line is no judgment, or judges a video a second time.
+    """
+    found: Grades = {}
+    for number, line in enumerate(read_text(path, "file of judgments").split("\n"), 1):
+        fields = [field.strip() for field in (line.split("\t") if "\t" in line else line.split())]
+        if not any(fields) or (number == 1 and fields[-1].lower() in ("score", "grade", "relevance")):
+            continue
+        if len(fields) not in (3, 4) or not re.fullmatch(r"-?\d{1,9}", fields[-1]):
+            wanted = "query_id 0 video_id grade, the grade a whole number; put tabs between fields with blanks"
+            raise InputError(f"{path}: line {number} is no judgment: {wanted}")
+        grades = found.setdefault(fields[0], {})
+        if fields[-2] in grades:
+            again = f"judges {name_id(fields[-2])} for query {name_id(fields[0])} a second time"
+            raise InputError(f"{path}: line {number} {again}; keep one of the lines")
+        grades[fields[-2]] = int(fields[-1])
+    return found
+
+
+def judged(table: pd.DataFrame, path: Path, captions: str) -> tuple[pd.DataFrame, Names, Names]:
+    """Give each test query a row for each of its right videos; without splits, all are of test.
+
+    Returns:
+        The table; the videos to rank: those of the test rows, and all that were judged; and what falls short.
+
+    Raises:
+        InputError: a judged query is not among the captions.
+    """
+    import pandas as pd
+
+    grades = read_judgments(path)
+    if unknown := sorted(grades.keys() - set(table["query_id"])):
+        raise InputError(f"{path} judges {name_ids(unknown)}, which {captions} has no caption of; add them")
+    table = table if "split" in table else table.assign(split="test")
+    is_test = table["split"] == "test"
+    test = table[is_test].drop_duplicates(["query_id", "caption"])
+    of_query = [grades.get(query, {}) for query in test["query_id"]]
+    right = [[video for video, grade in its.items() if grade > 0] for its in of_query]
+    without = [query for query, videos in zip(test["query_id"], right) if not videos]
+    short = [f"{count(len(without), 'test query')} without a right video: {name_ids(without)}"] if without else []
+    own = table.loc[is_test, "video_id"].tolist() if "video_id" in table else []
+    gallery = dict.fromkeys([*own, *(video for its in of_query for video in its)])
+    rows = test.assign(video_id=pd.Series(right, test.index, dtype=object)).explode("video_id")
+    rows = rows.dropna(subset="video_id").astype({"video_id": "string"})
+    return pd.concat([table[~is_test], rows], ignore_index=True), tuple(gallery), tuple(short)

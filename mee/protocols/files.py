@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, final
 
-from mee.data import SPLITS, parse_json, read_names, read_text
+from mee.data import SPLITS, json_decoder, read_names, read_text
 from mee.errors import InputError, name_id, usable
 from mee.files import limited
 from mee.protocols.protocol import Protocol
@@ -29,7 +29,7 @@ _FOLDERS = ("", "annotation", "annotations", "captions", "metadata", "raw_data",
 def read_json(path: Path) -> Any:
     """The content of a JSON file."""
     with usable(f"{path} is not readable JSON; fetch the file again"), limited(path):
-        return parse_json(read_text(path), path)
+        return json_decoder(path).decode(read_text(path))
 
 
 def read_ids(path: Path) -> tuple[str, ...]:

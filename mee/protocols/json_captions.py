@@ -44,7 +44,7 @@ def read_didemo(protocol: Protocol, path: Path, _: str | None) -> Reading:
     for split in ("train", "val"):
         files.find(f"{split}_data.json", role=split)
     paragraphs = {split: _didemo(file) for split, file in files.read.items()}
-    return _reading(files, paragraphs, files.read_lists("{}_list.txt"), has_lists=True)
+    return _reading(files, paragraphs, files.read_lists("{}_list.txt"))
 
 
 def read_activitynet(protocol: Protocol, path: Path, _: str | None) -> Reading:
@@ -55,10 +55,8 @@ def read_activitynet(protocol: Protocol, path: Path, _: str | None) -> Reading:
     return _reading(files, {split: _activitynet(file) for split, file in files.read.items()}, {})
 
 
-def _reading(
-    files: AnnotationFiles, paragraphs: dict[str, Paragraphs], lists: Ids, *, has_lists: bool = False
-) -> Reading:
-    """The paragraphs of all videos of a split, or of those that a list names; `has_lists`: one should."""
+def _reading(files: AnnotationFiles, paragraphs: dict[str, Paragraphs], lists: Ids) -> Reading:
+    """The paragraphs of all videos of a split, or of those that a list names."""
     ids = {split: lists.get(split, tuple(videos)) for split, videos in paragraphs.items()}
     rows = []
     for split, videos in ids.items():
@@ -66,8 +64,7 @@ def _reading(
             in_time = sorted(paragraphs[split].get(video, ()), key=lambda sentence: sentence[0])
             text = " ".join(sentence.strip() for _, sentence in in_time if sentence.strip())
             rows += [(video, video, text, split)] if text else []
-    absent = {split: f"{split}_list.txt" for split in ids if has_lists and split not in lists}
-    return Reading(table=caption_table(rows), ids=ids, files=files.read, lists=absent)
+    return Reading(table=caption_table(rows), ids=ids, files=files.read)
 
 
 def _didemo(path: Path) -> Paragraphs:

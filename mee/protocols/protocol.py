@@ -69,7 +69,6 @@ class Reading:
     expected: Ids = field(default_factory=dict)  # where a rule names the videos
     counted: Mapping[str, int] = field(default_factory=dict)  # split -> count, where it is not that of `ids`
     choices: pd.DataFrame | None = None
-    lists: Mapping[str, str] = field(default_factory=dict)  # split -> the file, not there, that names its videos
     short: tuple[str, ...] = ()  # how it falls short besides, a phrase each
 
 
@@ -188,12 +187,12 @@ def _shortfalls(reading: Reading, table: pd.DataFrame, protocol: Protocol, used_
             present = set(ids)
             absent = [name for name in reading.expected.get(split, ()) if name not in present]
             named = f" (without {name_ids(absent)})" if absent else ""
-            if found > expected and split in reading.lists:
-                named = f", those of {reading.lists[split]}, which is not there"
+            if found > expected and f"{split}_list.txt" in protocol.files and f"{split} list" not in reading.files:
+                named = f", those of {split}_list.txt, which is not there"
             yield f"{count(found, f'{_CALLED[split]} video')} where it has {expected:,}{named}"
         captioned = set(table["video_id"][~empty & (table["split"] == split)])
         without = [name for name in ids if name not in captioned]
-        if without and captioned:  # files with no captions of a split at all say nothing about the others
+        if without and captioned and protocol.name != FOLDER:  # without any of a split, files say nothing about it
             yield f"{count(len(without), f'{_CALLED[split]} video')} without a caption: {name_ids(without)}"
     if empty.any():
         yield f"{count(int(empty.sum()), 'caption')} without text: {name_ids(table['query_id'][empty].tolist())}"

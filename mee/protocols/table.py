@@ -132,7 +132,7 @@ def load_benchmark(
         train_list: one of the protocol's training lists; None takes the first that is available.
         partial: go on where the files fall short of the protocol, and say how in `Benchmark.shortfalls`.
         columns: of your own table: its names of our columns, where it has others.
-        judgments: of your own table: the right videos of its queries (mee.protocols.judgments).
+        judgments: of your own table: the right videos of its queries (mee.protocols.annotations).
 
     Raises:
         InputError: a name is unknown, a file is missing or broken, or its content is not the protocol's.

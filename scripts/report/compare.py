@@ -208,6 +208,7 @@ def facts(entry: Entry) -> dict[str, str]:
         "Split": protocol.split,
         "Query rule": protocol.query_rule,
         "Queries": _against(protocol.queries, protocol.expected_queries),
+        "Right pairs": f"{protocol.judgments:,}" if protocol.judgments > protocol.queries else "",
         "Captions": protocol.digest[:12],
         "Gallery": f"{_against(protocol.gallery, protocol.expected_gallery)} clips",
         "Directions": listed([NAMES[way] for way in WAYS if getattr(result, way)]) or "multiple choice",

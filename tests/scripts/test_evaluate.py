@@ -1,5 +1,6 @@
 """`mee evaluate`: figures with what is needed to compare them."""
 
+import itertools
 import json
 import re
 from dataclasses import replace
@@ -7,8 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from mee.evaluation.config import NormaliseConfig
+from mee.evaluation.config import EvaluateScoresConfig, NormaliseConfig
+from mee.evaluation.evaluate import evaluate_scores as evaluation_of
 from mee.evaluation.paired import clustered_errors
 from mee.evaluation.result import read_result
 from mee.evaluation.retrieval import Retrieval
@@ -251,6 +256,65 @@ def test_partial_records_what_was_left_out(captions, save, json_lines):
     assert result["protocol"]["partial"] is True
     assert result["protocol"]["queries"] == 3
     assert "3 queries of the protocol were not scored" in result["protocol"]["missing"][0]
+
+
+@given(st.data())
+def test_several_right_videos_are_ranked_as_by_loops_in_rows_and_by_judgments(tmp_path_factory, data):
+    """The best one counts; video to text, the closest of the captions that are right."""
+    count, clips = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 5))
+    right = [data.draw(st.sets(st.integers(0, clips - 1), min_size=1)) for _ in range(count)]
+    scores = [[data.draw(st.integers(0, 3)) for _ in range(clips)] for _ in range(count)]
+    folder = tmp_path_factory.mktemp("judged")
+    names = {"query_ids": [f"q{n}" for n in range(count)], "clip_ids": [f"v{n}" for n in range(clips)]}
+    np.savez(folder / "s.npz", scores=np.array(scores, np.float32), **names)
+    pairs = [(query, clip) for query in range(count) for clip in sorted(right[query])]
+    rows = [f"q{query},v{clip},caption {query}\n" for query, clip in pairs]
+    (folder / "rows.csv").write_text("query_id,video_id,caption\n" + "".join(rows))
+    (folder / "topics.csv").write_text("query_id,caption\n" + "".join(f"q{n},caption {n}\n" for n in range(count)))
+    wrong = [(query, clip) for query in range(count) for clip in set(range(clips)) - right[query]]
+    grades = [f"q{q} 0 v{c} {grade}\n" for some, grade in ((pairs, 1), (wrong, 0)) for q, c in some]
+    (folder / "qrels").write_text("".join(grades))
+
+    def rank(scores_of, own):
+        best = max(scores_of[place] for place in own)
+        others = [score for place, score in enumerate(scores_of) if place not in own]
+        return 1 + sum(score > best for score in others) + sum(score == best for score in others) / 2
+
+    gallery = {n: {query for query in range(count) if n in right[query]} for n in range(clips)}
+    for captions, judgments in (("rows.csv", None), ("topics.csv", folder / "qrels")):
+        shown = [n for n in gallery if judgments or gallery[n]]  # rows name no other clip
+        config = EvaluateScoresConfig(
+            captions=folder / captions, scores=folder / "s.npz", judgments=judgments, partial=True, bootstrap=0
+        )
+        parts = evaluation_of(config, torch.device("cpu")).parts
+        t2v = [rank([scores[q][n] for n in shown], {shown.index(n) for n in right[q]}) for q in range(count)]
+        v2t = [rank([row[n] for row in scores], gallery[n]) for n in shown if gallery[n]]
+        for way, ranks in (("text_to_video", t2v), ("video_to_text", v2t)):
+            assert sorted(itertools.chain(*parts[way].ranks)) == sorted(ranks)
+        assert parts["protocol"].judgments == len(pairs)
+
+
+def test_judgments_of_a_model_and_columns_under_other_names(world, prints, tmp_path):
+    table = pd.read_csv(world.captions)
+    test = table[table["split"] == "test"].reset_index(drop=True)
+    topics = test[["caption"]].assign(name=[f"q{n}" for n in range(len(test))]).drop_duplicates("caption")
+    topics.rename(columns={"caption": "my words"}).to_csv(tmp_path / "topics.csv", index=False)
+    videos = test["video_id"].unique()
+    lines = [f"{name} 0 {video} {grade}\n" for name in topics["name"] for video, grade in zip(videos, (1, 0))]
+    (tmp_path / "qrels.txt").write_text("".join(lines))
+    flags = ("--columns", "query_id=name,caption=my words", "--judgments", tmp_path / "qrels.txt", "--json")
+    result = json.loads(prints(main, world.store, tmp_path / "topics.csv", world.model, *flags).out)
+    facts = result["protocol"]
+    assert (facts["queries"], facts["gallery"], facts["judgments"]) == (len(topics), 2, len(topics))
+    assert {query["right"]["video"].partition(".")[0] for query in result["best"]} == {videos[0].partition(".")[0]}
+    assert facts["files"].keys() == {"captions", "judgments"}
+
+
+def test_captions_that_several_videos_share_are_counted(captions, scores, save, prints):
+    rows = [f"{video},the same,test\n" for video in VIDEOS]
+    captions.write_text("video_id,caption,split\n" + "".join(rows))
+    path = save("same.npz", np.eye(3), ["1", "2", "3"], VIDEOS)
+    assert "3 captions are shared by several videos" in prints(main, captions, "--scores", path).err
 
 
 # ---- --protocol lsmdc-mc: five sentences a clip, and the accuracy of the best-scored one

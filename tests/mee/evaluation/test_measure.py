@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mee.errors import InputError
-from mee.evaluation.measure import EXAMPLES, Names, direction_of, measure_scores, write_ranks
+from mee.evaluation.measure import EXAMPLES, Names, direction_of, measure_scores, shared_captions, write_ranks
 from mee.evaluation.metrics import bootstrap_intervals, retrieval_metrics
 from mee.ranking.rank import CONVENTIONS, Ranks, rank_queries
 from tests.mee.whole_scores import WholeScores, expected_ranks, positives_of
@@ -36,6 +36,14 @@ def problem(seed):
 def measured_of(matrix, right, names=None, **options):
     names = names or names_of(*matrix.shape)
     return measure_scores(WholeScores(matrix), positives_of(right), names, **options)
+
+
+@given(seed=st.integers(0, 2**31), words=st.lists(st.sampled_from("abc"), min_size=15, max_size=15))
+def test_shared_captions_are_those_whose_text_another_row_has_for_another_clip(seed, words):
+    right = problem(seed)[1]
+    rows = [(words[query], set(clips.nonzero().flatten().tolist())) for query, clips in enumerate(right)]
+    shared = sum(any(text == own and clips - mine for text, clips in rows) for own, mine in rows if mine)
+    assert shared_captions(words, positives_of(right)) == shared
 
 
 @given(st.integers(0, 2**31))

@@ -55,6 +55,18 @@ def check(retrieval, row, scheme="mixture", removed=()):
         assert "nDCG@10" in metrics
 
 
+def test_rows_of_one_id_and_caption_are_one_query_with_all_of_their_clips(model, source):
+    columns = {"query_id": ["q1", "q2", "q1", "q1"], "caption": ["rain", "rain", "rain", "a dog"]}
+    table = pd.DataFrame({"video_id": [f"v{n:02d}.mp4" for n in (0, 1, 2, 3)], **columns})
+    pairs, _ = match_captions(table, source, partial=False)
+    numbers, positives = right_clips(pairs, gallery := encode_gallery(model, source, pairs.gallery))
+    right = {number: set() for number in numbers.tolist()}
+    for query, clip in zip(positives.query.tolist(), positives.candidate.tolist()):
+        right[int(numbers[query])].add(gallery.names[clip])
+    assert right == {0: {"v00.mp4", "v02.mp4"}, 1: {"v01.mp4"}, 3: {"v03.mp4"}}
+    assert Retrieval.of(model, gallery, pairs).measure(answers=True).judgments == 4
+
+
 @pytest.mark.parametrize("rule", ["evidence", "renormalise"])
 @given(seed=SEEDS)
 def test_removed_streams_and_schemes_are_scored_by_the_equation(rule, seed):

@@ -38,9 +38,17 @@ def test_didemo_takes_the_mean_of_several_peoples_times_and_needs_its_training_l
         (tmp_path / name).symlink_to(full("didemo") / name)
     with pytest.raises(
         InputError,
-        match="does not match didemo: 8,395 training videos where it has 8,392, those of train_list.txt, ",
+        match=r"8,395 training videos where it has 8,392, those of train_list\.txt, which is not",
     ):
         load_benchmark("didemo", tmp_path)
+
+
+def test_the_test_file_of_didemo_alone_has_too_many_videos_and_says_which_list_is_not_there(made, tmp_path, says):
+    content = [{"video": f"v{n}.avi", "description": "x", "times": [[0, 0]]} for n in range(1_037)]
+    made.write_json(tmp_path / "test_data.json", content)
+    with pytest.raises(InputError) as refused:
+        load_benchmark("didemo", tmp_path)
+    says(refused.value)
 
 
 @given(starts=st.lists(st.integers(0, 9), min_size=1, max_size=8))
@@ -89,9 +97,7 @@ def test_a_training_list_counts_more_than_the_training_file(made, full, tmp_path
     for file in full("vatex").iterdir():
         (tmp_path / file.name).symlink_to(file)
     made.write_lines(tmp_path / "train_list.txt", [f"train{n:06d}_000122_000132" for n in range(25_990)])
-    with pytest.raises(
-        InputError, match="does not match vatex: 25,990 training videos where it has 25,991; complete"
-    ):
+    with pytest.raises(InputError, match="not match vatex: 25,990 training videos where it has 25,991; complete"):
         load_benchmark("vatex", tmp_path)
 
 

@@ -41,6 +41,20 @@ def test_the_real_lists_and_thirty_videos(real):
     assert benchmark.table.iloc[0].tolist()[:2] == ["-4wsuPCjDBc_5_15#0", "-4wsuPCjDBc_5_15"]
 
 
+@pytest.mark.parametrize("name", ["captions_msvd.json", "msvd_captions.json", "AllVideoDescriptions.txt"])
+def test_other_names_and_a_caption_a_line(listed, name):
+    content = '{"a": ["a dog runs", "rain"], "b": ["x"]}'
+    (listed / name).write_text(content if name.endswith("json") else "# MSVD\n\na a dog runs\na rain\nb x\n")
+    table = load_benchmark("msvd", listed, partial=True).table
+    assert dict(zip(table["query_id"], table["caption"])) == {"a#0": "a dog runs", "a#1": "rain", "b#0": "x"}
+
+
+def test_a_line_without_a_caption(listed):
+    (listed / "AllVideoDescriptions.txt").write_text("a a dog\nb\n")
+    with pytest.raises(InputError, match="line 2 has no caption"):
+        load_benchmark("msvd", listed, partial=True)
+
+
 def test_every_caption_is_its_own_query_and_none_is_joined(made, loaded):
     table = loaded("msvd").table
     assert len(table) == sum(map(len, made.msvd_captions().values()))
@@ -155,6 +169,12 @@ def test_an_id_is_the_film_and_the_clip_and_repeated_clips_keep_their_sentences_
     again = train[train["query_id"].str.endswith("#2")]
     assert len(again) == 10_107
     assert (again["query_id"].str.removesuffix("#2") == again["video_id"].str.split("/").str[1]).all()
+
+
+@pytest.mark.parametrize("name", [TEST, TEST.replace("tect", "test")])
+def test_a_header_and_the_file_as_it_should_be_called(made, tmp_path, name):
+    made.write_tabs(tmp_path / name, [["clip_id", *"1234", "sentence"], [CLIP, *"1234", "x"]])
+    assert load_benchmark("lsmdc", tmp_path, partial=True).table["caption"].tolist() == ["x"]
 
 
 def test_the_circulating_test_of_999_is_refused_or_recorded_and_choices_have_their_own_training(made, tmp_path):

@@ -4,6 +4,7 @@ import hashlib
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -170,8 +171,55 @@ def test_your_own_table_may_have_splits_or_none_and_ids_or_numbers(loaded, own):
     assert (benchmark.gallery, benchmark.table["split"].tolist()) == ((), ["train", "val"])
     benchmark = load_benchmark("folder", own("video_id,caption,query_id", "a,x,q7", "b,y,q9"))
     assert benchmark.table["query_id"].tolist() == ["q7", "q9"]
-    with pytest.raises(InputError, match="id of another one: 'q7'"):
-        load_benchmark("folder", own("video_id,caption,query_id", "a,x,q7", "b,y,q7"))
+    for second in ("b,y,q7", "a,x,q7"):  # another caption; the same video again
+        with pytest.raises(InputError, match="id of another one: 'q7'"):
+            load_benchmark("folder", own("video_id,caption,query_id", "a,x,q7", second))
+
+
+def test_a_query_may_have_several_right_videos_in_rows_or_by_judgments(own, tmp_path):
+    path = own("video_id,caption,query_id,split", "a,x,q7,test", "b,x,q7,test", "c,y,q9,test", "d,y,q1,train")
+    table = load_benchmark("folder", path).table
+    assert table[["query_id", "video_id"]].to_numpy().tolist()[:2] == [["q7", "a"], ["q7", "b"]]
+    judgments = tmp_path / "qrels.txt"
+    beir = "query-id\tcorpus-id\tscore\nq7\te\t1\nq9\tc\t1\nq9\te\t3\n"
+    for text in ("q7 0 a 0\nq7 0 e 2\nq9 0 c 1\nq9 0 e 1\n", beir):
+        judgments.write_text(text)
+        benchmark = load_benchmark("folder", path, judgments=judgments)
+        rows = [["d", "q1", "train"], ["e", "q7", "test"], ["c", "q9", "test"], ["e", "q9", "test"]]
+        assert benchmark.table[["video_id", "query_id", "split"]].to_numpy().tolist() == rows
+        assert benchmark.gallery == ("a", "b", "c", "e")
+        assert benchmark.files == {"captions": stamp(path), "judgments": stamp(judgments)}
+    topics = tmp_path / "topics.jsonl"
+    topics.write_text('{"query_id": 7, "text": "x"}\n{"query_id": 9, "text": "y"}\n')  # no videos
+    judgments.write_text("7\t0\tmy video.mp4\t1\n\n9\t0\tb\t-1\n")
+    with pytest.raises(InputError, match="1 test query without a right video: '9'"):
+        load_benchmark("folder", topics, judgments=judgments)
+    benchmark = load_benchmark("folder", topics, judgments=judgments, partial=True)
+    assert benchmark.table.to_numpy().tolist() == [["7", "my video.mp4", "x", "test"]]
+    assert benchmark.gallery == ("my video.mp4", "b")
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("q7 0 a 1\nq7 0 a 2\n", "line 2 judges 'a' for query 'q7' a second time"),
+        ("q7 0 a\n", "line 1 is no judgment: query_id 0 video_id grade"),
+        ("q7 0 my video 1\n", "put tabs between fields with blanks"),
+        ("q7 0 a 0.5\n", "line 1 is no judgment"),
+        ("q8 0 a 1\n", "judges 'q8', which"),
+        ("", "1 test query without a right video: 'q7'"),
+    ],
+)
+def test_judgments_that_cannot_be_used(own, tmp_path, text, wrong):
+    (tmp_path / "qrels").write_text(text)
+    with pytest.raises(InputError, match=re.escape(wrong)):
+        load_benchmark("folder", own("video_id,caption,query_id", "a,x,q7"), judgments=tmp_path / "qrels")
+
+
+@pytest.mark.parametrize("own_only", [{"columns": {"caption": "text"}}, {"judgments": Path("qrels")}])
+def test_a_public_benchmark_has_its_own_columns_and_right_videos(full, own_only):
+    with pytest.raises(InputError, match=f"--{next(iter(own_only))} is for your own table"):
+        load_benchmark("msvd", full("msvd"), **own_only)
 
 
 # ---- captions to train on

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mee.text import TextConfig, Unread, encoder_class
+from mee.config import tower_settings
+from mee.text import TextConfig, Unread, encoder_class, tower_class
 from mee.text.tokenizer import CaptionTokenizer
 from mee.text.unread import Reader, reader_of
 from tests.mee import tiny_models
@@ -38,6 +39,8 @@ def test_what_is_cut_is_counted(readers, tmp_path):
             "note: 1 of 11 captions are longer than 8 tokens and are cut (--longer)"
         ]
     assert Unread().look(readers, CAPTIONS).notes("captions") == Unread().notes("captions") == []
+    tower = tower_class().learn(tower_settings(str(tiny_models.save("clip", tmp_path / "clip"))), []).reader()
+    assert (tower.longest, tower.cuts(["rain " * 18, "rain " * 19])) == (20, [False, True])  # as its model reads
     config = TextConfig(encoder=str(tmp_path / "bert"), max_tokens=8, prompts=("a b c d ", ""))
     assert encoder_class(config).learn(config, []).reader().cuts(["rain falls on"]) == [True]  # behind its prompt
 

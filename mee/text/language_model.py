@@ -117,7 +117,9 @@ def as_declared(config: TextConfig) -> TextConfig:
             kinds = [str(part["type"]).rpartition(".")[2] for part in read_json(entry(directory, MODULES))]
             declared, limits, content = (_object(directory, place) for place in (DECLARED, LIMITS, PROMPTED))
         if more := [kind for kind in kinds if kind not in KNOWN]:
-            raise InputError(f"'{name}' has a module of type {more[0]:.80}, which is not supported")
+            raise InputError(
+                f"'{name}' has a module of type {more[0]:.80}, which is not read; name another encoder"
+            )
     else:
         notes.append("declares no pooling, so the mean of its tokens is used (--text.pooling)")
     older = [flag[1] for key, on in declared.items() if on is True and (flag := FLAG.fullmatch(key))]

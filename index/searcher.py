@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from index.hit import Answer, Hit, VideoHits, best_videos, first_count, hits_of, said, scoring
+from index.hit import Hit, VideoHits, best_videos, first_count, hits_of, said
 from index.queries import Queries
 from index.request import STREAMS, Request
 from index.storage import text_name
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from mee.model import MEE
 
+Answer = list[Hit] | list[VideoHits]
 Mask = NDArray[np.bool_]
 Matching = Mapping[int, Mask]  # of experts of words, by number: which rows of a segment's words were asked for
 Selection = Sequence[Mask | None]  # for each segment which rows of its table may be found; None: all
@@ -53,10 +54,11 @@ class Text:
         check_sentences(sentences)
         if self._exported is not None:
             try:
+                found = self._exported.encode(sentences)
                 self.unread.look(self._exported.readers, sentences, words=True)
-                return self._exported.encode(sentences)
+                return found
             except InputError as error:
-                self._exported, self._reason, self.unread = None, str(error), Unread()
+                self._exported, self._reason = None, str(error)
         from mee.encode import encode_captions
 
         self.unread.look(self.model.readers, sentences, words=True)
@@ -203,7 +205,7 @@ class Searcher:
         for numbers in together.values():
             found = self._ranked_together(requests[numbers[0]], [queries[number] for number in numbers])
             answers.update(zip(numbers, found))
-        return [scoring(answers[number], request.min_score) for number, request in enumerate(requests)]
+        return [answers[number] for number in range(len(requests))]
 
     def _ranked_together(self, request: Request, queries: Sequence[Queries]) -> Iterable[Answer]:
         """Hits for queries whose requests differ in nothing else."""
@@ -213,7 +215,8 @@ class Searcher:
         def hits(queries: Queries, count: int, selection: Selection | None) -> list[list[Hit]]:
             ranked = index.rank(queries, count, where=selection, plain=plain, exact=request.exact)
             found = hits_of(ranked, queries, index, plain=plain)
-            return [self._with_words(each, matching) for each in found]
+            least = -np.inf if request.min_score is None else request.min_score
+            return [self._with_words([hit for hit in each if hit.score >= least], matching) for each in found]
 
         if not request.by_video:
             return hits(Queries.stacked(queries), request.top, selection)

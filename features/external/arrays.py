@@ -272,7 +272,6 @@ FORMATS: dict[str, Callable[[Path], ArrayFile]] = {
 def clip_files(folder: Path) -> dict[str, Path]:
     """Clip id -> its file, in a folder of one file a clip; names of sub-folders become part of the id."""
     files: dict[str, Path] = {}
-    others: list[Path] = []
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in (".npy", ".npz") and not path.name.startswith("."):
             regular_size(path)  # no link out of the folder
@@ -280,12 +279,11 @@ def clip_files(folder: Path) -> dict[str, Path]:
             if clip_id in files:
                 raise InputError(f"{folder} has two files of clip '{clip_id}': {files[clip_id].name}, {path.name}")
             files[clip_id] = path
-        elif _foreign(path):
-            others.append(path)
     if not files:
-        found = f"; '{others[0].name}' {_foreign(others[0])}" if others else ""
+        others = (f"; '{path.name}' {_foreign(path)}" for path in sorted(folder.rglob("*")) if _foreign(path))
         raise InputError(
-            f"the folder {folder} holds no .npy or .npz; it should have one a clip, named after it{found}"
+            f"the folder {folder} holds no .npy or .npz; it should have one a clip, named after it"
+            f"{next(others, '')}"
         )
     return files
 

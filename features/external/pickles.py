@@ -16,7 +16,7 @@ import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Never, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -178,10 +178,6 @@ class _Tuple(tuple[Any, ...]):
     __hash__ = None  # type: ignore[assignment]
 
 
-def _of_torch(_: Any) -> Never:  # no other library refers to what is kept beside a pickle
-    raise InputError(OF_TORCH)
-
-
 def _of_tuple(load: Callable[[Any], None]) -> Callable[[Any], None]:
     def run(unpickler: Any) -> None:
         load(unpickler)
@@ -196,7 +192,6 @@ _TUPLES = (pickle.EMPTY_TUPLE, pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickl
 
 class _Unpickler(pickle._Unpickler):
     dispatch: ClassVar[dict[int, Any]] = _KNOWN | {code[0]: _of_tuple(_KNOWN[code[0]]) for code in _TUPLES}
-    dispatch |= dict.fromkeys((pickle.PERSID[0], pickle.BINPERSID[0]), _of_torch)
 
     def find_class(self, module: str, name: str, /) -> Any:
         current = module.replace("__builtin__", "builtins").replace("numpy.core", "numpy._core")

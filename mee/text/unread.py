@@ -57,9 +57,8 @@ class Unread:
         """Count sentences; returns itself; `words`: those without a known word, too."""
         cut = [reader.cuts(sentences) for reader in readers]
         self.sentences, self.cut = self.sentences + len(sentences), self.cut + sum(map(any, zip(*cut)))
-        self.longest = min(
-            [self.longest or LARGEST, *(each.longest for each, own in zip(readers, cut) if any(own))]
-        )
+        limits = [reader.longest for reader, its in zip(readers, cut) if any(its)]
+        self.longest = min([*limits, self.longest or LARGEST])
         for sentence in sentences if words and readers else ():
             content = set(split(sentence)) - COMMON
             if not any(reader.knows(word) for word in content for reader in readers):

@@ -6,6 +6,8 @@ import json
 import pytest
 
 from index.hit import Hit, Share, VideoHits
+from index.request import Request
+from mee.errors import InputError
 from scripts.search import main, print_hits
 
 
@@ -83,7 +85,7 @@ def test_a_moved_model_can_be_named_and_exact_and_plain_change_nothing_here(hits
 
 LOADED = "import sys; from scripts.cli import main; code = main(sys.argv[1:]); "
 LOADED += "print(*sys.modules, file=sys.stderr); sys.exit(code)"
-OURS = 44  # modules, at most
+OURS = 45  # modules, at most
 HEAVY = {"torch", "transformers", "huggingface_hub", "pydantic", "scipy", "onnx"}
 SLOW = {"pandas", "typeguard", "asyncio"}  # pyarrow loads pandas for a filter
 
@@ -112,13 +114,15 @@ def test_verbose_says_what_encoded_the_sentences(search, own):
     by_index, by_model = "encoded by the index's text side, without torch", "encoded by the model, with torch: "
     assert by_index in search("x", "--verbose").err
     assert f"{by_model}a model is named" in search("x", "--verbose", "--model", own.model).err
-    assert search("x").err == ""
+    assert search("number 3 moves").err == ""
 
 
 def test_it_reads_a_pipe_and_answers_in_utf8(mee, world):
     arguments = ("search", world.index, "--top", "1", "--json")
     ran = mee(*arguments, stdin="ein schöner Tag\n雪\n", env={"LC_ALL": "C.UTF-8"})
-    assert (ran.returncode, ran.stderr) == (0, "")
+    assert (ran.returncode, ran.stderr.count("\n")) == (0, 1)
+    assert "no content word that the model knows" in ran.stderr
+    assert "'ein schöner Tag', '雪'" in ran.stderr
     assert [json.loads(line)["query"] for line in ran.stdout.splitlines()] == ["ein schöner Tag", "雪"]
 
 
@@ -163,6 +167,33 @@ def test_where_and_video(hits, search):
     assert title(nothing) == '"up"'
     assert nothing.err.startswith("no hits: no clip matches --where and --video")
     assert hits("up", "--where", "duration > 1000") == []
+
+
+def test_least_score(hits, search):
+    whole = hits("something moves", "--top", 5)
+    least = whole[2]["score"]
+    assert hits("something moves", "--top", 5, "--min-score", least) == whole[:3]
+    videos = hits("something moves", "--by-video", "--min-score", least)
+    assert [moment["clip_id"] for video in videos for moment in video["moments"]] == [
+        hit["clip_id"] for hit in whole[:3]
+    ]
+    for more in ((), ("--json",)):
+        said = search("something moves", "--min-score", 5, *more).err
+        assert said == 'nothing scores 5 or more for "something moves"\n'
+    for fields in ({"said": "x", "min_score": 1.0}, {"sentence": "x", "min_score": float("nan")}):
+        with pytest.raises(InputError, match="--min-score is a number"):
+            Request(**fields)
+
+
+def test_what_is_not_read_of_sentences_is_said_once_a_run(search, own):
+    long = "something moves " * 40
+    for model in ((), ("--model", own.model)):
+        said = search(*model, stdin=f"{long}\nsomething moves\n{long} up\nxyzzy qqq\n").err
+        assert said.splitlines() == [
+            "note: 2 of 4 sentences are longer than 64 tokens and are cut",
+            "note: 1 of 4 sentences have no content word that the model knows, so their hits mean little: "
+            "'xyzzy qqq'",
+        ]
 
 
 def test_by_video(hits, search):

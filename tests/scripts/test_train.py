@@ -16,6 +16,7 @@ from mee.errors import InputError
 from mee.evaluation.held_out import held_out_pairs
 from mee.model import MEE
 from mee.training import run_folder, trainer
+from scripts.evaluate import main as evaluate
 from scripts.train import TrainArgs, expert_configs, main
 
 
@@ -35,6 +36,14 @@ def test_progress_goes_to_stderr_only(train):
     assert "training on 12 captions of 6 videos, selecting on 4 captions of 2" in err
     assert "model in" in err
     assert MEE.from_pretrained(train.model).modalities == ("audio", "appearance")
+
+
+def test_captions_that_are_cut_are_counted_where_they_are_learnt_and_measured(train, world, prints):
+    said = train("--text.max-tokens", "3").err
+    assert "note: 16 of 16 captions are longer than 3 tokens and are cut (--text.max-tokens)\n" in said
+    said = prints(evaluate, world.store, world.captions, train.model).err
+    assert "note: 4 of 4 captions are longer than 3 tokens and are cut\n" in said
+    assert "are cut" not in train("--overwrite").err
 
 
 @pytest.fixture

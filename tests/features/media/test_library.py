@@ -166,15 +166,15 @@ def test_one_file_is_named_by_its_path_or_the_end_of_it(tmp_path, monkeypatch, s
 
 
 # ending: how the ffmpeg program writes it, of a second of pictures and sound; then of each alone
-WITH_BOTH = """m2ts m2t tp trp: -c:v mpeg2video -c:a mp2 -f mpegts / vob evo mod tod: -c:v mpeg2video -c:a mp2 -f vob
-/ mpe: -f mpeg / wtv: -c:v mpeg2video -c:a mp2 / asf: -c:v wmv2 -c:a wmav2 / f4v: -f mp4 / qt: -f mov / ogm: -f ogg
-/ 3g2 ismv: -c:v mpeg4 -c:a aac / divx: -c:v mpeg4 -vtag DIVX -f avi / flv: -ar 44100 / rm: -c:v rv20 -c:a ac3
-/ nut: -c:v mpeg4 / mxf: -c:v mpeg2video -c:a pcm_s16le -ar 48000
+WITH_BOTH = """m2ts m2t tp trp: -c:v mpeg2video -c:a mp2 -f mpegts
+/ vob evo mod tod: -c:v mpeg2video -c:a mp2 -f vob / mpe: -f mpeg / wtv: -c:v mpeg2video -c:a mp2
+/ asf: -c:v wmv2 -c:a wmav2 / f4v: -f mp4 / qt: -f mov / ogm: -f ogg / 3g2 ismv: -c:v mpeg4 -c:a aac
+/ divx: -c:v mpeg4 -vtag DIVX -f avi / flv: -ar 44100 / rm: -c:v rv20 -c:a ac3 / nut: -c:v mpeg4 / mxf: -c:v mpeg2video -c:a pcm_s16le -ar 48000
 / dv: -s 720x576 -c:v dvvideo -pix_fmt yuv420p -c:a pcm_s16le -ar 48000 -ac 2"""
-SILENT = """m2v: -f mpeg2video / mpv: -f mpeg1video / y4m: -pix_fmt yuv420p / mjpg: -pix_fmt yuvj420p -f mjpeg / h264:
-/ 265: -c:v libx265 -x265-params log-level=none -f hevc / apng: -plays 0"""
-HEARD = """mp3 m4a wav flac aac wma aiff ac3 mp2 caf au w64 wv tta voc ogg opus mka eac3: / m4b: -f mp4 / aif: -f aiff
-/ weba: -f webm / dts: -c:a dca -strict -2 / amr: -ar 8000 -c:a libopencore_amrnb"""
+SILENT = """m2v: -f mpeg2video / mpv: -f mpeg1video / y4m: -pix_fmt yuv420p / mjpg: -pix_fmt yuvj420p -f mjpeg
+/ h264: / 265: -c:v libx265 -x265-params log-level=none -f hevc / apng: -plays 0"""
+HEARD = """mp3 m4a wav flac aac wma aiff ac3 mp2 caf au w64 wv tta voc ogg opus mka eac3:
+/ m4b: -f mp4 / aif: -f aiff / weba: -f webm / dts: -c:a dca -strict -2 / amr: -ar 8000 -c:a libopencore_amrnb"""
 KINDS = [(f"{PICTURES} {SOUND}", WITH_BOTH, OK), (PICTURES, SILENT, NO_SOUND), (SOUND, HEARD, NO_PICTURE)]
 ENDINGS = [
     (ending, [*given.split(), *how.split()], verdict)

@@ -50,7 +50,9 @@ def find_changes(library: Library, store: FeatureStore, on_file: OnFile) -> Chan
     found, usable = Changes(), set(store.rows["video"][~are_failures(store.rows)])
     rows = store.files.astype(object).where(store.files.notna(), None)  # an import knows no time
     known = {video: (Stamp(size, mtime), digest) for video, size, digest, mtime in rows.itertuples()}
-    contents = {digest: name for name, (file, digest) in known.items() if name in usable and file.bytes and digest}
+    here = set(library.videos)
+    last_gone = sorted(usable, key=lambda video: (video not in here, video))  # of several of one content
+    contents = {known[video][1]: video for video in last_gone if known[video][0].bytes and known[video][1]}
     sizes, unknown = {known[video][0].bytes for video in contents.values()}, (Stamp(-1, 0.0), None)
     doubts: dict[str, Stamp] = {}
     for video in library.videos:

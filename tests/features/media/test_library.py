@@ -169,7 +169,8 @@ def test_one_file_is_named_by_its_path_or_the_end_of_it(tmp_path, monkeypatch, s
 WITH_BOTH = """m2ts m2t tp trp: -c:v mpeg2video -c:a mp2 -f mpegts
 / vob evo mod tod: -c:v mpeg2video -c:a mp2 -f vob / mpe: -f mpeg / wtv: -c:v mpeg2video -c:a mp2
 / asf: -c:v wmv2 -c:a wmav2 / f4v: -f mp4 / qt: -f mov / ogm: -f ogg / 3g2 ismv: -c:v mpeg4 -c:a aac
-/ divx: -c:v mpeg4 -vtag DIVX -f avi / flv: -ar 44100 / rm: -c:v rv20 -c:a ac3 / nut: -c:v mpeg4 / mxf: -c:v mpeg2video -c:a pcm_s16le -ar 48000
+/ divx: -c:v mpeg4 -vtag DIVX -f avi / flv: -ar 44100
+/ rm: -c:v rv20 -c:a ac3 / nut: -c:v mpeg4 / mxf: -c:v mpeg2video -c:a pcm_s16le -ar 48000
 / dv: -s 720x576 -c:v dvvideo -pix_fmt yuv420p -c:a pcm_s16le -ar 48000 -ac 2"""
 SILENT = """m2v: -f mpeg2video / mpv: -f mpeg1video / y4m: -pix_fmt yuv420p / mjpg: -pix_fmt yuvj420p -f mjpeg
 / h264: / 265: -c:v libx265 -x265-params log-level=none -f hevc / apng: -plays 0"""

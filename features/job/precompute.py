@@ -49,10 +49,8 @@ class Job:
         done: dict[str, set[str]] = {stream: set() for stream in self.extractors}
         if store is not None and not (config.overwrite or config.redo):
             done |= {stream: store.done(stream) for stream in done if stream in store.manifest.streams}
-        sources = {video: self.changes.source(video) for video in library.videos}
-        lacks = {
-            video: tuple(stream for stream in done if old not in done[stream]) for video, old in sources.items()
-        }
+        old = self.changes.source
+        lacks = {video: tuple(name for name in done if old(video) not in done[name]) for video in library.videos}
         missing = {video: streams for video, streams in lacks.items() if streams}
         failed: set[str] = set()
         if store is not None and config.skip_failed:

@@ -74,14 +74,9 @@ COLUMN_TYPES = {"float": pa.float64(), "int": pa.int32(), "str": pa.string()}
 SCHEMA = pa.schema(
     {"clip_id": pa.string(), "video": pa.string(), "start_s": pa.float64(), "end_s": pa.float64()}
     | dict.fromkeys(("verdict", "note", "reader"), pa.string())
-    | {
-        "clips_of_video": pa.int32(),
-        "file_bytes": pa.int64(),
-        "file_sha256": pa.string(),
-        "file_mtime": pa.float64(),
-    }
+    | {"clips_of_video": pa.int32(), "file_bytes": pa.int64(), "file_sha256": pa.string()}
     | {each.name: COLUMN_TYPES[str(each.type).removesuffix(" | None")] for each in fields(SourceFacts)}
-    | {"written_at": pa.float64()}
+    | {"file_mtime": pa.float64(), "written_at": pa.float64()}
 )
 ROW = tuple(name for name in SCHEMA.names if name != "written_at")
 STORE_FILE = "store.json"

@@ -11,7 +11,6 @@ from features.errors import InputError
 from features.media.clip import SourceFacts
 from features.store.feature_store import FeatureStore
 from features.store.layout import MISSING, PRESENT, ROW, ClipRecord
-from features.store.upkeep import tombstone
 from mee.data.source import FeatureSource, load_ragged
 from tests.features.small_stores import NAMES, ROWS, TIMES
 
@@ -95,7 +94,9 @@ def test_of_two_cuts_of_one_file_the_last_counts_and_nothing_before_a_tombstone(
     store_job.write(*(r(f"v#t={n},{n + 1}", "v", of=3, sight=ROWS, **digest) for n in range(3)), sight=3)
     store_job.write(r("v", sight=ROWS, **digest), r("w", sight=ROWS, **digest), sight=3)
     assert list(FeatureStore(store_job.directory).rows.index) == ["v", "w"]
-    store_job.write(tombstone("v"), tombstone("w"), r("w", sight=ROWS + 1, **digest), sight=3)
+    store_job.write(
+        ClipRecord.tombstone("v"), ClipRecord.tombstone("w"), r("w", sight=ROWS + 1, **digest), sight=3
+    )
     store = FeatureStore(store_job.directory)
     assert (list(store.rows.index), store.done("sight"), store.failed) == (["w"], {"w"}, {})
     np.testing.assert_array_equal(store.read("sight", ["w"])[0], ROWS + 1)

@@ -13,33 +13,23 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from dataclasses import dataclass, field
 from itertools import chain
 
+from features.job.result import Changes
 from features.media import Library, Stamp, stamp_of
 from features.store import FeatureStore, StoreWriter, are_failures, taken_over
 
 OnFile = Callable[[int, int], None]
 
 
-@dataclass
-class Changes:
-    """By name of the file as it is now: the video that the store has of its content, and its time of change."""
-
-    changed: set[str] = field(default_factory=set)
-    touched: dict[str, tuple[str, float | None]] = field(default_factory=dict)  # under the same name
-    taken: dict[str, tuple[str, float | None]] = field(default_factory=dict)  # under another name
-
-    def source(self, video: str) -> str | None:
-        """The video of the store that has the streams of a file; None where no video has."""
-        return None if video in self.changed else self.taken.get(video, (video,))[0]
-
-    def write(self, writer: StoreWriter, store: FeatureStore, overwritten: Collection[str]) -> None:
-        """Write what need not be extracted; of the store as it was before the job overwrites streams."""
-        kept = [stream for stream in store.dims if stream not in overwritten]
-        for records in chain(taken_over(store, self.touched, ()), taken_over(store, self.taken, kept)):
-            writer.add(records)
-        writer.flush()
+def write_changes(
+    changes: Changes, writer: StoreWriter, store: FeatureStore, overwritten: Collection[str]
+) -> None:
+    """Write what need not be extracted; of the store as it was before the job overwrites streams."""
+    kept = [stream for stream in store.dims if stream not in overwritten]
+    for records in chain(taken_over(store, changes.touched, ()), taken_over(store, changes.taken, kept)):
+        writer.add(records)
+    writer.flush()
 
 
 def find_changes(library: Library, store: FeatureStore, on_file: OnFile) -> Changes:
@@ -50,7 +40,9 @@ def find_changes(library: Library, store: FeatureStore, on_file: OnFile) -> Chan
     found, usable = Changes(), set(store.rows["video"][~are_failures(store.rows)])
     rows = store.files.astype(object).where(store.files.notna(), None)  # an import knows no time
     known = {video: (Stamp(size, mtime), digest) for video, size, digest, mtime in rows.itertuples()}
-    contents = {digest: name for name, (file, digest) in known.items() if name in usable and file.bytes and digest}
+    here = set(library.videos)
+    last_gone = sorted(usable, key=lambda video: (video not in here, video))  # of several of one content
+    contents = {known[video][1]: video for video in last_gone if known[video][0].bytes and known[video][1]}
     sizes, unknown = {known[video][0].bytes for video in contents.values()}, (Stamp(-1, 0.0), None)
     doubts: dict[str, Stamp] = {}
     for video in library.videos:

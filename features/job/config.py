@@ -45,9 +45,7 @@ class PrecomputeConfig:
         if not (0 < self.timeout < float("inf") and 0 < self.memory < float("inf")):
             raise ValueError(f"timeout and memory must be positive, got {self.timeout} and {self.memory}")
         if self.overwrite and self.redo:
-            raise ValueError(
-                "redo and overwrite exclude each other: overwrite drops the streams of all other files"
-            )
+            raise ValueError("redo and overwrite exclude each other: one is of some files, the other of all")
         if self.retries < 0:
             raise ValueError(f"retries must be at least 0, got {self.retries}")
         assert self.limits  # checks its values

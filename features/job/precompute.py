@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import final
 
 from features.extractors import make_extractor, resolve
-from features.job.changes import Changes, OnFile, find_changes
+from features.job.changes import OnFile, find_changes, write_changes
 from features.job.config import PrecomputeConfig
-from features.job.result import FileTask, JobReport
+from features.job.result import Changes, FileTask, JobReport
 from features.job.scheduler import Extraction
 from features.job.worker import WorkerSetup
 from features.media import Library
@@ -49,10 +49,8 @@ class Job:
         done: dict[str, set[str]] = {stream: set() for stream in self.extractors}
         if store is not None and not (config.overwrite or config.redo):
             done |= {stream: store.done(stream) for stream in done if stream in store.manifest.streams}
-        sources = {video: self.changes.source(video) for video in library.videos}
-        lacks = {
-            video: tuple(stream for stream in done if old not in done[stream]) for video, old in sources.items()
-        }
+        old = self.changes.source
+        lacks = {video: tuple(name for name in done if old(video) not in done[name]) for video in library.videos}
         missing = {video: streams for video, streams in lacks.items() if streams}
         failed: set[str] = set()
         if store is not None and config.skip_failed:
@@ -84,7 +82,8 @@ class Job:
         # the writer also clears what a killed job left
         with StoreWriter(self.directory, self.manifest, self.work) as writer:
             if self._before is not None:
-                self.changes.write(writer, self._before, self.extractors if self.config.overwrite else ())
+                overwritten = self.extractors if self.config.overwrite else ()
+                write_changes(self.changes, writer, self._before, overwritten)
                 self._before = None  # its rows take memory
             if not self.tasks:
                 return self.report

@@ -12,9 +12,8 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from features.job.changes import Changes
 from features.media import DEGRADED, FAILED, TIMED_OUT, Clip, Span, Stamp, stamp_of
-from features.store import CheckedStream, ClipRecord, tombstone
+from features.store import CheckedStream, ClipRecord
 
 FAILURES = (FAILED, TIMED_OUT)
 NO_FILE = Stamp(0, None)
@@ -81,7 +80,7 @@ class FileResult:
 
     def records(self, changed: Collection[str] = ()) -> list[ClipRecord]:
         """The file's rows of the store; of one that changed and failed they end those of before."""
-        ended = [tombstone(self.task.video)] if self.failed and self.task.video in changed else []
+        ended = [ClipRecord.tombstone(self.task.video)] if self.failed and self.task.video in changed else []
         return ended + [
             ClipRecord(
                 **asdict(each.clip.span),
@@ -98,6 +97,19 @@ class FileResult:
             )
             for each in self.clips
         ]
+
+
+@dataclass
+class Changes:
+    """By name of the file as it is now: the video that the store has of its content, and its time of change."""
+
+    changed: set[str] = field(default_factory=set)
+    touched: dict[str, tuple[str, float | None]] = field(default_factory=dict)  # under the same name
+    taken: dict[str, tuple[str, float | None]] = field(default_factory=dict)  # under another name
+
+    def source(self, video: str) -> str | None:
+        """The video of the store that has the streams of a file; None where no video has."""
+        return None if video in self.changed else self.taken.get(video, (video,))[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,7 @@ class Library:
         found = [way for way in (name, from_here) if way in self.videos]
         found = found[:1] or [video for video in self.videos if video.endswith(f"/{name}")]
         if len(found) != 1:
-            raise InputError(f"'{name}' means {len(found)} files of '{self.root}'; give the path of one below it")
+            raise InputError(f"'{name}' means {len(found) or 'no'} files of '{self.root}'; name one by its path")
         return found[0]
 
 

@@ -92,7 +92,7 @@ def _parsed(path: Path) -> list[Cue]:
         known = f"it is {kind}" if kind else f"byte {error.start} says so; an older one is often WINDOWS-1252"
         raise InputError(
             f"it is not in UTF-8 ({known}); convert it, such as by iconv -f {kind or 'WINDOWS-1252'} -t UTF-8 "
-            f"{quote(path.name)}, and run again with --overwrite"
+            f"{quote(path.name)}, and run again with --redo VIDEO"
         ) from error
     content = content.removeprefix(codecs.BOM_UTF8)
     try:

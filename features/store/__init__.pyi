@@ -15,7 +15,6 @@ from .summary import summarise as summarise
 from .upkeep import drop_gone as drop_gone
 from .upkeep import gone_from as gone_from
 from .upkeep import taken_over as taken_over
-from .upkeep import tombstone as tombstone
 from .verify import check_store as check_store
 from .verify import repair as repair
 from .words_export import as_csv as as_csv

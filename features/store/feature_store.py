@@ -30,7 +30,7 @@ from features.files import entry, open_file, regular_size
 from features.media import FAILED, TIMED_OUT
 from features.store import layout
 from features.store.manifest import Manifest
-from features.store.shard import DROPPED, TEXT, Utterance, damaged, decoded, read_part, read_sums, read_words
+from features.store.shard import TEXT, Utterance, damaged, decoded, read_part, read_sums, read_words
 
 OPEN_SHARDS, OPEN_BYTES = 64, 1 << 27  # memory maps kept open: what was read of them counts as memory
 OPEN_WORDS = 16  # files of words whose content is kept
@@ -298,7 +298,7 @@ def _that_count(rows: pd.DataFrame, streams: list[str]) -> pd.DataFrame:
     succeeded = ~fails & rows[streams].notna().any(axis=1)
     if not fails.any() and succeeded.all() and not video.duplicated().any():
         return rows  # the usual store, much faster
-    dropped = rows["verdict"] == DROPPED
+    dropped = rows["verdict"] == layout.DROPPED
     if dropped.any():
         since = video.map(order[dropped].groupby(video[dropped]).max()).fillna(-1)
         return _that_count(rows[~dropped & (order >= since)], streams)

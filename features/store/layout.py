@@ -65,6 +65,7 @@ from features.files import NAME
 from features.media import SourceFacts
 
 PRESENT, MISSING = "present", "missing"  # values of a stream's column; null: not extracted yet
+DROPPED = "dropped"  # the verdict of a tombstone
 Float16Stream = NDArray[np.float16]  # (T, D)
 Lines = tuple[str, ...]  # T utterances
 Times = NDArray[np.floating]  # (T,) float32 seconds on the clip's video; of lines (T, 2) float64, start and end
@@ -74,14 +75,9 @@ COLUMN_TYPES = {"float": pa.float64(), "int": pa.int32(), "str": pa.string()}
 SCHEMA = pa.schema(
     {"clip_id": pa.string(), "video": pa.string(), "start_s": pa.float64(), "end_s": pa.float64()}
     | dict.fromkeys(("verdict", "note", "reader"), pa.string())
-    | {
-        "clips_of_video": pa.int32(),
-        "file_bytes": pa.int64(),
-        "file_sha256": pa.string(),
-        "file_mtime": pa.float64(),
-    }
+    | {"clips_of_video": pa.int32(), "file_bytes": pa.int64(), "file_sha256": pa.string()}
     | {each.name: COLUMN_TYPES[str(each.type).removesuffix(" | None")] for each in fields(SourceFacts)}
-    | {"written_at": pa.float64()}
+    | {"file_mtime": pa.float64(), "written_at": pa.float64()}
 )
 ROW = tuple(name for name in SCHEMA.names if name != "written_at")
 STORE_FILE = "store.json"
@@ -169,6 +165,12 @@ class ClipRecord:
         source = {name: known.pop(name) for name in SOURCE if name in known}
         facts = SourceFacts(**source) if "file_seconds" in source else None
         return cls(clip_id=clip_id, streams=streams, source=facts, **known)
+
+    @classmethod
+    def tombstone(cls, video: str) -> Self:
+        """After it the rows of a video no longer count; new ones may stand in the same shard."""
+        facts: dict[str, Any] = {"start_s": 0.0, "end_s": 0.0, "note": "", "reader": "", "clips_of_video": 0}
+        return cls(clip_id=f"{video}#{DROPPED}", video=video, verdict=DROPPED, file_bytes=0, **facts)
 
     def columns(self) -> dict[str, Any]:
         """The values of ROW, by column."""

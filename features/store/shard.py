@@ -18,6 +18,7 @@ from features.errors import InputError
 from features.extractors import is_line
 from features.files import entry, parse_json, read_file, regular_size, remove, write_whole
 from features.media import VERDICTS
+from features.store import layout
 from features.store.layout import MISSING, PRESENT, SCHEMA, is_name, is_stream, part_name, stream_names, sums_path
 from features.store.writers import store_lock
 
@@ -33,8 +34,7 @@ TEXT = pa.dictionary(pa.int32(), pa.string())  # as text is read: each value onc
 KINDS = {each.name: TEXT if each.type == pa.string() else each.type for each in SCHEMA}
 TEXTS = [name for name, kind in KINDS.items() if kind == TEXT]
 NEEDED = ("clip_id", "video", "start_s", "end_s", "verdict", "clips_of_video", "file_bytes", "written_at")
-DROPPED = "dropped"  # the verdict of a tombstone
-ALLOWED = {"verdict": (*VERDICTS, DROPPED)}  # what a column may hold; of a stream:
+ALLOWED = {"verdict": (*VERDICTS, layout.DROPPED)}  # what a column may hold; of a stream:
 STATES = (PRESENT, MISSING)
 WORDS = pa.schema({"clip_id": pa.string(), "start_s": pa.float64(), "end_s": pa.float64(), "words": pa.string()})
 Utterance = tuple[float, float, str]  # start and end in seconds on the video, and what is said or written then

@@ -14,14 +14,7 @@ from features.errors import InputError
 from features.media import Selection
 from features.store.feature_store import FeatureStore
 from features.store.layout import ROW, ClipRecord
-from features.store.shard import DROPPED
 from features.store.writer import CheckedStream, StoreWriter
-
-
-def tombstone(video: str) -> ClipRecord:
-    """After it the rows of a video no longer count; new ones may stand in the same shard."""
-    facts: dict[str, Any] = {"start_s": 0.0, "end_s": 0.0, "note": "", "reader": "", "clips_of_video": 0}
-    return ClipRecord(clip_id=f"{video}#{DROPPED}", video=video, verdict=DROPPED, file_bytes=0, **facts)
 
 
 def taken_over(
@@ -92,5 +85,5 @@ def drop_gone(
         )
     if gone and not dry_run:
         with StoreWriter(store.directory, store.manifest) as writer:
-            writer.add(list(map(tombstone, gone)))
+            writer.add(list(map(ClipRecord.tombstone, gone)))
     return gone

@@ -114,6 +114,17 @@ def test_again_after_all_was_extracted_again_embeds_all_again(grown, prints):
     assert sum(len(segment.table) for segment in read_snapshot(grown.index).segments) == 10  # compacted
 
 
+def test_clips_that_a_changed_file_no_longer_has_are_removed(grown, media, prints):
+    """A file becomes longer than a clip, then shorter."""
+    frames = [media.plain(n % 5) for n in range(40)]
+    for seconds, wanted in ((40, 4), (20, 1)):
+        media.write(grown.videos / "clip3.mp4", frames[:seconds], times=[float(n) for n in range(seconds)])
+        prints(precompute, grown.videos, grown.store, "--workers", "1")
+        prints(build_index, *grown.arguments)
+        assert clips(grown.index) == set(FeatureStore(grown.store).clips.index)
+        assert sum(name.startswith("clip3.mp4") for name in clips(grown.index)) == wanted
+
+
 def test_clips_that_left_are_named_and_pruned(grown, prints):
     for name in ("clip8.mp4", "clip9.png"):
         (grown.videos / name).unlink()

@@ -150,6 +150,31 @@ def test_failures_are_retried_and_listed_or_skipped_and_counted(clips, listen):
     listen()
 
 
+def test_a_library_that_changes(clips, listen, tmp_path, fails, says):
+    """What is said, and that of several jobs each minds its own files."""
+    folder, heard = clips("a.mp4", "b.mp4", "c.mp4", "d.mp4"), []
+
+    def hear(*flags):
+        heard.extend(re.sub(r" in [0-9.]+ s,", " in … s,", line) for line in listen(*flags).err.splitlines())
+
+    (folder / "@eaDir").mkdir()
+    clips("@eaDir/a.mp4")
+    (folder / "a.ts").write_text("export const a = 1;")
+    (folder / "a.wav").write_bytes(b"RIFF")
+    hear("--no-audio-files")
+    clips("b.mp4")
+    with (folder / "b.mp4").open("ab") as file:
+        file.write(b"more")
+    (folder / "c.mp4").rename(folder / "e.mp4")
+    os.utime(folder / "d.mp4", (0, 0))
+    for shard in ("0/2", "1/2", "0/1"):
+        hear("--no-audio-files", "--shard", shard)
+    hear("--no-audio-files", "--exclude", "d.*", "--redo", "a.mp4")
+    heard.append(fails(main, folder, tmp_path / "store", "--redo", "x.mp4", alone=False).splitlines()[-1])
+    says("\n".join(heard))
+    assert listen.clips() == ["a.mp4", "b.mp4", "c.mp4", "d.mp4", "e.mp4"]
+
+
 def test_one_file_and_clips_of_a_length(clips, listen):
     listen("--clip-seconds", "0.2", videos=clips("a.mp4", "b.mp4") / "a.mp4")
     assert listen.clips() == [f"a.mp4#t={s}" for s in ("0,0.2", "0.2,0.4", "0.4,0.6")]

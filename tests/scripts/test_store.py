@@ -50,6 +50,21 @@ def test_clips(world, prints, json_lines):
     assert all(len(row["file_sha256"]) == 64 and row["width"] and row["file_seconds"] is not None for row in rows)
 
 
+def test_prune(own, tmp_path, prints, fails, says):
+    videos = shutil.copytree(own.videos, tmp_path / "videos")
+    prints(precompute, videos, own.store, "--workers", "1")  # in another place, and the same
+    (videos / "clip3.mp4").unlink()
+    said = []
+    for flags in (["--dry-run"], [], ["--exclude", "clip[12].*"], []):
+        out, err = prints(main, "prune", own.store, videos, *flags)
+        said += [*out.splitlines(), *err.splitlines()]
+    (tmp_path / "empty").mkdir()
+    said += [fails(main, "prune", own.store, tmp_path / place) for place in ("empty", "nowhere")]
+    says("\n".join(said))
+    assert len(FeatureStore(own.store).rows) == 7
+    prints(main, "prune", own.store, tmp_path / "empty", videos)  # of several folders a file is in one
+
+
 def test_failures(world, tmp_path, prints, json_lines):
     videos, store = tmp_path / "videos", tmp_path / "store"
     videos.mkdir()

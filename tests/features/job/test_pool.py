@@ -21,6 +21,7 @@ from features.job.config import PrecomputeConfig
 from features.job.pool import Idle, Lost, Received, WorkerPool
 from features.job.result import ClipResult, FileTask
 from features.job.worker import FileEnd, FileFailure, FileWorker, WorkerSetup
+from features.media.library import stamp_of
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -203,8 +204,8 @@ def test_a_file_is_a_clip_with_its_streams(messages, media, tmp_path):
     assert (part.streams["odd"].rows.shape, part.streams["odd"].rows.dtype) == ((2, 3), np.float16)
     assert part.streams["audio"] is not None
     assert (part.clip.frames, part.clip.sound) == ({}, {})  # no shared extractor wants it
-    content = (tmp_path / "a.mp4").read_bytes()
-    assert end == FileEnd(len(content), hashlib.sha256(content).hexdigest())
+    path = tmp_path / "a.mp4"
+    assert end == FileEnd(stamp_of(path), hashlib.sha256(path.read_bytes()).hexdigest())
     part, _ = messages("none-.mp4", "odd", "audio")  # no track and no stream are missing
     assert part.streams == {"odd": None, "audio": None}
 

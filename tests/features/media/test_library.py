@@ -23,18 +23,8 @@ def put(folder, *names, content=b""):
 
 
 def test_subfolders_are_searched_and_linked_and_unreadable_names_are_not(tmp_path):
-    put(
-        tmp_path,
-        "b.MP4",
-        "a/c.WEBM",
-        "a/d/e f#1.jpg",
-        "f.3gp",
-        "notes.txt",
-        "LICENSE",
-        "x.txt",
-        "b.srt",
-        "b.en.VTT",
-    )
+    names = "b.MP4 a/c.WEBM f.3gp notes.txt LICENSE x.txt b.srt b.en.VTT"
+    put(tmp_path, *names.split(), "a/d/e f#1.jpg")
     (tmp_path / "a" / "circle").symlink_to(tmp_path)
     expected = {".txt": 2, "no ending": 1, "linked folder": 1}
     try:
@@ -75,28 +65,21 @@ def test_nothing_to_read_is_an_error_that_says_what_is_there(tmp_path, names, pa
 def test_all_kinds_of_skipped_files_are_named_or_counted():
     kinds = Counter({f".{letter}": 9 - number for number, letter in enumerate("abcdefgh")})
     named = "9 x .a, 8 x .b, 7 x .c, 6 x .d, 5 x .e, 4 x .f, 3 x .g, 2 x .h"
-    more = ("", " and 1 x .i", " and 2 more kinds", " and 3 more kinds")
-    for number, rest in enumerate(more):
-        assert (
-            Library(Path(), (), kinds + Counter("." + letter for letter in "ijk"[:number])).others == named + rest
-        )
+    for number, rest in enumerate(("", " and 1 x .i", " and 2 more kinds", " and 3 more kinds")):
+        library = Library(Path(), (), kinds + Counter([".i", ".j", ".k"][:number]))
+        assert library.others == named + rest
 
 
-FOLDERS = (
-    "@eaDir #recycle $RECYCLE.BIN .Trash-1000 .stversions lost+found __MACOSX .git FOUND.000 @Recycle #snapshot"
-)
-HIDDEN = [
-    f"{name}/a.mp4" for name in (*FOLDERS.split(), "System Volume Information", "d/@EADIR", "d/.b/c", ".a.mp4")
-]
+FOLDERS = "@eaDir #recycle $RECYCLE.BIN .Trash-1000 .stversions lost+found __MACOSX .git FOUND.000 @Recycle"
+FOLDERS = [*FOLDERS.split(), "#snapshot", "System Volume Information", "d/@EADIR", "d/.b/c", ".a.mp4"]
 
 
-@pytest.mark.parametrize("skipped", [*HIDDEN, "._a.mp4", "d/.hidden.mkv"])
+@pytest.mark.parametrize("skipped", [*(f"{name}/a.mp4" for name in FOLDERS), "._a.mp4", "d/.hidden.mkv"])
 def test_recycle_bins_previews_and_hidden_files_are_skipped(tmp_path, skipped):
     put(tmp_path, "b.mp4", "drafts/c.mp4", ".DS_Store", "d/.nomedia", "d/Thumbs.db", skipped)
     library = find_media(tmp_path)
     assert library.videos == ("b.mp4", "drafts/c.mp4")
-    kind = "excluded file" if skipped in ("._a.mp4", "d/.hidden.mkv") else "excluded folder"
-    assert library.ignored == {kind: 1, ".db": 1}
+    assert library.ignored == {f"excluded {'folder' if skipped.endswith('/a.mp4') else 'file'}": 1, ".db": 1}
 
 
 @pytest.mark.parametrize(
@@ -113,25 +96,21 @@ def test_patterns_exclude_names_and_paths(tmp_path, pattern, left):
     assert sorted(Path(video).name[0] for video in videos) == list(left)
 
 
-TEXTS = {
-    "a.ts": b"export const a = 1;\n",
-    "b.mts": "// ü\n".encode(),
-    "c.ts": b"\xff\xfe/\0/\0",
-    "e.dts": b"/dts-v1/;",
-}
-TEXTS |= {"go.mod": b"module a", "d.ts": b"<?xml version='1.0'?>", "f.asf": b"[Reference]\r\n", "n.dat": b"1 2\n"}
+TEXTS = {"a.ts": "export const a = 1;", "b.mts": "// ü", "go.mod": "module a", "e.dts": "/dts-v1/;", "n.dat": "1"}
+TEXTS |= {"c.ts": "\ufeff<?xml version='1.0'?>", "f.asf": "[Reference]\r\nRef1=http://a"}
 
 
 def test_program_text_with_the_ending_of_a_video_is_ignored_and_named(tmp_path, media):
     for name, content in TEXTS.items():
-        put(tmp_path, name, content=content)
+        put(tmp_path, name, content=content.encode())
+    put(tmp_path, "wide.ts", content="let a".encode("utf-16"))
     put(tmp_path, "empty.ts", "text.mp4", "clip.DAT")
     put(tmp_path, "page.mp4", content=b"<html>404 not found")  # a failed download: its row says so
     media.write(tmp_path / "real.ts", [media.plain(n) for n in range(3)], kind="ts")
     os.mkfifo(tmp_path / "pipe.ts")
     library = find_media(tmp_path, Selection(endings=("*.dat",)))
     assert library.videos == ("clip.DAT", "empty.ts", "page.mp4", "pipe.ts", "real.ts", "text.mp4")
-    assert library.ignored == Counter(f"{Path(name).suffix} (text)" for name in TEXTS)
+    assert library.ignored == Counter(f"{Path(name).suffix} (text)" for name in [*TEXTS, "wide.ts"])
 
 
 @pytest.mark.parametrize("word", ["", "/", ".", "*", "*."])
@@ -166,15 +145,16 @@ def test_one_file_is_named_by_its_path_or_the_end_of_it(tmp_path, monkeypatch, s
 
 
 # ending: how the ffmpeg program writes it, of a second of pictures and sound; then of each alone
-WITH_BOTH = """m2ts m2t tp trp: -c:v mpeg2video -c:a mp2 -f mpegts / vob evo mod tod: -c:v mpeg2video -c:a mp2 -f vob
-/ mpe: -f mpeg / wtv: -c:v mpeg2video -c:a mp2 / asf: -c:v wmv2 -c:a wmav2 / f4v: -f mp4 / qt: -f mov / ogm: -f ogg
-/ 3g2 ismv: -c:v mpeg4 -c:a aac / divx: -c:v mpeg4 -vtag DIVX -f avi / flv: -ar 44100 / rm: -c:v rv20 -c:a ac3
-/ nut: -c:v mpeg4 / mxf: -c:v mpeg2video -c:a pcm_s16le -ar 48000
+WITH_BOTH = """m2ts m2t tp trp: -c:v mpeg2video -c:a mp2 -f mpegts
+/ vob evo mod tod: -c:v mpeg2video -c:a mp2 -f vob / mpe: -f mpeg / wtv: -c:v mpeg2video -c:a mp2
+/ asf: -c:v wmv2 -c:a wmav2 / f4v: -f mp4 / qt: -f mov / ogm: -f ogg / 3g2 ismv: -c:v mpeg4 -c:a aac
+/ divx: -c:v mpeg4 -vtag DIVX -f avi / flv: -ar 44100
+/ rm: -c:v rv20 -c:a ac3 / nut: -c:v mpeg4 / mxf: -c:v mpeg2video -c:a pcm_s16le -ar 48000
 / dv: -s 720x576 -c:v dvvideo -pix_fmt yuv420p -c:a pcm_s16le -ar 48000 -ac 2"""
-SILENT = """m2v: -f mpeg2video / mpv: -f mpeg1video / y4m: -pix_fmt yuv420p / mjpg: -pix_fmt yuvj420p -f mjpeg / h264:
-/ 265: -c:v libx265 -x265-params log-level=none -f hevc / apng: -plays 0"""
-HEARD = """mp3 m4a wav flac aac wma aiff ac3 mp2 caf au w64 wv tta voc ogg opus mka eac3: / m4b: -f mp4 / aif: -f aiff
-/ weba: -f webm / dts: -c:a dca -strict -2 / amr: -ar 8000 -c:a libopencore_amrnb"""
+SILENT = """m2v: -f mpeg2video / mpv: -f mpeg1video / y4m: -pix_fmt yuv420p / mjpg: -pix_fmt yuvj420p -f mjpeg
+/ h264: / 265: -c:v libx265 -x265-params log-level=none -f hevc / apng: -plays 0"""
+HEARD = """mp3 m4a wav flac aac wma aiff ac3 mp2 caf au w64 wv tta voc ogg opus mka eac3:
+/ m4b: -f mp4 / aif: -f aiff / weba: -f webm / dts: -c:a dca -strict -2 / amr: -ar 8000 -c:a libopencore_amrnb"""
 KINDS = [(f"{PICTURES} {SOUND}", WITH_BOTH, OK), (PICTURES, SILENT, NO_SOUND), (SOUND, HEARD, NO_PICTURE)]
 ENDINGS = [
     (ending, [*given.split(), *how.split()], verdict)

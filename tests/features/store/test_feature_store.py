@@ -89,6 +89,19 @@ def test_of_a_failure_and_a_success_the_last_counts(store_job, clip_id):
     assert (store.failed, len(store.clips), store.done("sound")) == ({"v": "broke"}, 0, set())
 
 
+def test_of_two_cuts_of_one_file_the_last_counts_and_nothing_before_a_tombstone(store_job):
+    r, digest = store_job.record, {"file_sha256": "ab" * 32}
+    store_job.write(*(r(f"v#t={n},{n + 1}", "v", of=3, sight=ROWS, **digest) for n in range(3)), sight=3)
+    store_job.write(r("v", sight=ROWS, **digest), r("w", sight=ROWS, **digest), sight=3)
+    assert list(FeatureStore(store_job.directory).rows.index) == ["v", "w"]
+    store_job.write(
+        ClipRecord.tombstone("v"), ClipRecord.tombstone("w"), r("w", sight=ROWS + 1, **digest), sight=3
+    )
+    store = FeatureStore(store_job.directory)
+    assert (list(store.rows.index), store.done("sight"), store.failed) == (["w"], {"w"}, {})
+    np.testing.assert_array_equal(store.read("sight", ["w"])[0], ROWS + 1)
+
+
 def test_a_video_is_done_when_all_its_clips_of_one_file_are(store_job):
     store_job.declare(sight=3)
     store = FeatureStore(store_job.directory)  # without rows

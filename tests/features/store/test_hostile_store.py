@@ -247,7 +247,7 @@ PARTS = {
 }
 VALUES = {"clip_id": ["same", ("", "b"), (None, "b"), (LONG, LONG + "1")], "video": [""], "note": [LONG]}
 VALUES |= {"verdict": ["evil", None], "sight": ["evil"], "start_s": [5.0, -1e308], "end_s": [np.nan, np.inf]}
-VALUES |= {"clips_of_video": [None, -1], "file_bytes": [-1], "written_at": [np.nan]}
+VALUES |= {"clips_of_video": [None, -1], "file_bytes": [-1], "written_at": [np.nan], "file_mtime": [np.nan]}
 for name, cases in VALUES.items():
     PARTS |= {
         f"{name} {case!r:.20}": column(name, *(case if isinstance(case, tuple) else (case,))) for case in cases

@@ -100,8 +100,9 @@ class Origin:
                 yield place, sure
         if not any_sure:
             with suppress(OSError):
-                others = sorted(here.parent.iterdir())[:MOST_BESIDE]
-                yield from ((each, False) for each in others if is_bare(each.name) and _folder(each) is not None)
+                for each in sorted(here.parent.iterdir())[:MOST_BESIDE]:
+                    if is_bare(each.name) and _folder(each) is not None and (each / "config.json").is_file():
+                        yield each, False
 
 
 def _folder(place: Path) -> int | None:

@@ -200,7 +200,7 @@ class Names(Generic[Thing]):
 def names_of(
     clips: Iterable[tuple[str, str]], place: str, failed: Iterable[str] = ()
 ) -> Names[tuple[str, tuple[str, ...]]]:
-    """The names of clips, given with their videos, and of videos: (video, its clips); of those that failed none."""
+    """Of clips, given with their videos, and of videos: what they name as (video, clips); failed ones have none."""
     videos: dict[str, list[str]] = {}
     known: dict[str, tuple[str, tuple[str, ...]]] = {}
     for clip_id, video in clips:

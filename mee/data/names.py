@@ -200,7 +200,7 @@ class Names(Generic[Thing]):
 def names_of(
     clips: Iterable[tuple[str, str]], place: str, failed: Iterable[str] = ()
 ) -> Names[tuple[str, tuple[str, ...]]]:
-    """Of clips, given with their videos, and of videos: what they name as (video, clips); failed ones have none."""
+    """Of clips, given with their videos, and of videos: (video, clips) that they name; failed: without clips."""
     videos: dict[str, list[str]] = {}
     known: dict[str, tuple[str, tuple[str, ...]]] = {}
     for clip_id, video in clips:

@@ -114,7 +114,7 @@ def test_names_of_columns(written):
     for name in ("two words", "class", "Größe", "frame-rate", "2024", "taken_at,Taken At"):
         row = ",2" * len(name.split(","))
         assert ",".join(read_metadata(written(f"clip_id,{name}\na.mp4{row}\n")).columns) == name
-    with pytest.raises(InputError, match="two columns 'Größe'; rename"):
+    with pytest.raises(InputError, match=r"two columns 'Gr.*; rename"):
         read_metadata(written("clip_id,Größe,Gro\u0308ße\na.mp4,2,3\n"))
 
 

@@ -53,7 +53,7 @@ KINDS = ("seen", "said", "written")
 QUOTED = ("said, quoted", "written, quoted")
 KS = (1, 5, 10)
 RENORMALISE = "renormalise"
-LABELS = next(part.word for part in PRESETS["offline"].streams if part.stream == "appearance")
+LABELS = PRESETS["offline"].words[0]
 Ranks = NDArray[np.float64]
 Source = Literal["mixed", "msrvtt200", "coco159"]
 

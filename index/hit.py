@@ -92,6 +92,20 @@ class VideoHits:
         return {"rank": self.rank, "video": self.video, "score": self.score, "moments": moments}
 
 
+Answer = list[Hit] | list[VideoHits]
+
+
+def scoring(answer: Answer, least: float | None) -> Answer:
+    """The hits, or the videos and their moments, that score so much or more; None: all."""
+    if least is None:
+        return answer
+    kept: list[Any] = [one for one in answer if one.score >= least]
+    for number, one in enumerate(kept):
+        if isinstance(one, VideoHits):
+            kept[number] = replace(one, hits=tuple(hit for hit in one.hits if hit.score >= least))
+    return kept
+
+
 def hits_of(ranked: Ranked, queries: Queries, video_index: VideoIndex, *, plain: bool = False) -> list[list[Hit]]:
     """What `VideoIndex.rank` found for queries, with the facts of each clip and what each expert contributed.
 

@@ -34,6 +34,7 @@ class Request:
     said: str | None = None  # only clips in which somebody says these words, side by side
     written: str | None = None  # only clips in whose picture these words are written, side by side
     top: int = 10  # how many hits, or videos
+    min_score: float | None = None  # only hits that score so much or more; scores of two models do not compare
     by_video: bool = False  # find videos: each once, with its best moments
     moments: int = 3  # how many moments of each video, at most
     plain: bool = False  # do not subtract the clips' offsets of test-time normalisation, if the index has them
@@ -61,6 +62,8 @@ class Request:
                 )
         if self.weights and not any(self.weights.values()):
             raise InputError("no expert has a weight above 0; at least one needs it")
+        if self.min_score is not None and not (self.asks and math.isfinite(self.min_score)):
+            raise InputError("--min-score is a number, for what is scored: with a sentence, or a clip to be like")
         if self.top < 1:
             raise InputError(f"top must be at least 1, got {self.top}")
         if self.moments < 1:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from index.hit import Hit, VideoHits, best_videos, first_count, hits_of, said
+from index.hit import Answer, Hit, VideoHits, best_videos, first_count, hits_of, said, scoring
 from index.queries import Queries
 from index.request import STREAMS, Request
 from index.storage import text_name
@@ -27,14 +27,13 @@ from index.video_index import VideoIndex
 from mee.checkpoint import changed_since, fingerprint
 from mee.errors import InputError, did_you_mean
 from mee.layout import Layout
-from mee.text import check_sentences
+from mee.text import Unread, check_sentences
 
 if TYPE_CHECKING:
     import torch
 
     from mee.model import MEE
 
-Answer = list[Hit] | list[VideoHits]
 Mask = NDArray[np.bool_]
 Matching = Mapping[int, Mask]  # of experts of words, by number: which rows of a segment's words were asked for
 Selection = Sequence[Mask | None]  # for each segment which rows of its table may be found; None: all
@@ -47,17 +46,20 @@ class Text:
     def __init__(self, load: Callable[[], MEE], exported: TextSide | None = None, reason: str = "") -> None:
         """reason: why there is no text side to use."""
         self._load, self._exported, self._reason = load, exported, reason
+        self.unread = Unread()  # of all sentences so far
 
     def encode(self, sentences: Sequence[str]) -> Queries:
         """A query for each sentence; an empty one is an InputError."""
         check_sentences(sentences)
         if self._exported is not None:
             try:
+                self.unread.look(self._exported.readers, sentences, words=True)
                 return self._exported.encode(sentences)
             except InputError as error:
-                self._exported, self._reason = None, str(error)
+                self._exported, self._reason, self.unread = None, str(error), Unread()
         from mee.encode import encode_captions
 
+        self.unread.look(self.model.readers, sentences, words=True)
         return Queries.of(encode_captions(self.model, sentences))
 
     @cached_property
@@ -201,7 +203,7 @@ class Searcher:
         for numbers in together.values():
             found = self._ranked_together(requests[numbers[0]], [queries[number] for number in numbers])
             answers.update(zip(numbers, found))
-        return [answers[number] for number in range(len(requests))]
+        return [scoring(answers[number], request.min_score) for number, request in enumerate(requests)]
 
     def _ranked_together(self, request: Request, queries: Sequence[Queries]) -> Iterable[Answer]:
         """Hits for queries whose requests differ in nothing else."""

@@ -1,7 +1,8 @@
 """Synchronise: bring an index to the state of a source of features.
 
     no index, or overwrite    a new index is made; the old one is searched until the new one is complete
-    an index                  with `prune`, clips that left the source are removed; then new and changed clips are
+    an index                  clips that left the source are removed, without `prune` only those of videos that it
+                              has other clips of now, as where a file changed; then new and changed clips are
                               embedded and put, a batch at a time; an interrupted run keeps what it has put
 
     new        in the source only
@@ -102,6 +103,7 @@ class Plan:
     new: list[str]
     changed: list[str]
     left: list[str]
+    outdated: list[str]  # of these, clips of videos of which the source has others
 
     @property
     def put(self) -> list[str]:
@@ -161,8 +163,8 @@ def synchronise(
             if writer is not None and before is not None:
                 if before.origin != origin:  # the same model, moved
                     writer.set_origin(origin)
-                if prune and plan.left:
-                    report.removed, report.left = writer.remove(plan.left), []
+                if gone := plan.left if prune else plan.outdated:
+                    report.removed, report.left = writer.remove(gone), sorted({*plan.left} - {*gone})
             with bar("embed", "clips") as on_embedded:
                 parts = _embedded(model, source, plan, offsets, report, on_embedded)
                 first = list(islice(parts, 1))  # a source or model that cannot be used leaves nothing behind
@@ -340,7 +342,8 @@ def planned(facts: pd.DataFrame, there: pd.DataFrame, metadata: pd.DataFrame | N
         differs |= ~_same(before, merged)
     is_new = ~facts.index.isin(there.index)
     new, changed = facts.index[is_new].tolist(), facts.index[differs.to_numpy() & ~is_new].tolist()
-    return Plan(now, new, changed, there.index.difference(facts.index).tolist())
+    left = there.loc[there.index.difference(facts.index)]
+    return Plan(now, new, changed, list(left.index), list(left.index[left["video"].isin(facts["video"])]))
 
 
 def _same(one: pd.Series, other: pd.Series) -> pd.Series:

@@ -28,7 +28,7 @@ from mee.checkpoint import read_head
 from mee.errors import InputError, usable
 from mee.files import LARGEST_JSON, limited, read_file
 from mee.layout import Layout
-from mee.text import check_rules
+from mee.text import Reader, check_rules, reader_of
 
 FORMAT: Final = 2
 GRAPH, WEIGHTS = "graph.onnx", "weights.safetensors"
@@ -113,6 +113,11 @@ class TextSide:
         for tokenizer in tokenizers:
             check_rules(tokenizer)
         return tokenizers
+
+    @cached_property
+    def readers(self) -> list[Reader]:
+        """How the text encoders read sentences."""
+        return [reader_of(tokenizer, prompt) for tokenizer, prompt in zip(self._tokenizers, self._prompts)]
 
     @cached_property
     def _session(self) -> tuple[Any, dict[str, Any]]:

@@ -41,34 +41,31 @@ class ExpertConfig:
     fingerprint: str = ""  # digest of the extractor that its streams must come from
 
     def __post_init__(self) -> None:
+        def need(holds: bool, message: str) -> None:
+            require(holds, f"'{self.name}': {message}")
+
         require(bool(self.name), "every expert needs a name")
         spelt = re.fullmatch(r"[A-Za-z0-9_-]+", self.name)  # as streams are called
         require(spelt is not None, f"an expert's name is of letters, digits, - and _, got {self.name!r:.80}")
         sized = self.embed_dim > 0 and self.input_dim >= 0 and (self.input_dim > 0) is not self.words
-        require(sized, f"'{self.name}': sizes must be positive, and the input-dim of words 0")
+        need(sized, "sizes must be positive, and the input-dim of words 0")
         check_pooling(f"'{self.name}'", self.pooling)
-        require(0 <= self.named <= self.input_dim, f"'{self.name}': named must be of the {self.input_dim} columns")
+        need(0 <= self.named <= self.input_dim, f"named must be of the {self.input_dim} columns")
         kernel = self.centres >= 0 and (self.components > 0) is (self.centres > 0) and self.components >= 0
-        require(kernel, f"'{self.name}': centres and components must both be positive, or both 0")
-        require(
-            not self.named or self.pooling[0] == "mean", f"'{self.name}': named columns need mean pooling first"
-        )
+        need(kernel, "centres and components must both be positive, or both 0")
+        need(not self.named or self.pooling[0] == "mean", "named columns need mean pooling first")
         plain = not self.centres and not self.learns
         at_names = self.start != "names" or (self.named > 0 and plain)
-        require(
-            at_names, f"'{self.name}': to start at names, columns need names, and no centres and learnt pooling"
-        )
+        need(at_names, "to start at names, columns need names, and no centres and learnt pooling")
         if self.words:
             fixed = self.start == "identity" and plain and self.text != NO_TEXT
-            require(
-                fixed, f"'{self.name}': words start as identity, with a text side, no centres or learnt pooling"
-            )
+            need(fixed, "words start as identity, with a text side, no centres or learnt pooling")
         elif self.start == "identity":
             columns = f"its {self.pooled_dim} pooled columns must be as many as its embed-dim {self.embed_dim}"
-            require(self.pooled_dim == self.embed_dim, f"'{self.name}': to start as identity, {columns}")
+            need(self.pooled_dim == self.embed_dim, f"to start as identity, {columns}")
             kept = not self.standardise or self.text == NO_TEXT
-            require(kept, f"'{self.name}': standardise would undo the start as identity")
-            require(bool(self.text), f"'{self.name}': a start as identity needs the text tower it is aligned to")
+            need(kept, "standardise would undo the start as identity")
+            need(bool(self.text), "a start as identity needs the text tower it is aligned to")
 
     @property
     def pooled_dim(self) -> int:

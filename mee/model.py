@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import cast
 
@@ -26,7 +27,7 @@ from mee.layers import GatedEmbeddingUnit, Kernel, Names, Pool, Standardise
 from mee.layout import Layout
 from mee.scoring import mee_scores
 from mee.streams import Clips, Ragged, Sentences, Streams, availability
-from mee.text import TextEncoder, encoder_class, tower_class
+from mee.text import Reader, TextEncoder, as_declared, encoder_class, tower_class
 from mee.weights import Checkpointed
 
 MAIN = ""  # the text encoder's name among the towers; the others have their experts' names
@@ -52,9 +53,8 @@ class TextEmbedding:
 class VideoEmbedding:
     """G encoded clips."""
 
-    packed: (
-        Tensor  # (G, E), unit-norm for each present expert; zeros, never read, where a stream is missing; of words
-    )
+    # (G, E), unit-norm for each present expert; zeros, never read, where a stream is missing; of words, too
+    packed: Tensor
     available: Tensor  # (G, M) bool
     words: Mapping[str, Ragged] = field(default_factory=dict)  # of `Layout.words`: G streams of unit-norm rows
 
@@ -201,6 +201,7 @@ class MEE(Checkpointed):
         Raises:
             InputError: a pretrained text model is not there, or cannot be used.
         """
+        config = replace(config, text=as_declared(config.text))
         own = [expert for expert in config.experts if expert.own_tower]
         towers = {each.name: tower_class().learn(tower_settings(each.text), captions) for each in own}
         return cls(config, encoder_class(config.text).learn(config.text, captions), towers)
@@ -219,6 +220,11 @@ class MEE(Checkpointed):
     def all_towers(self) -> dict[str, TextEncoder]:
         """Every text encoder: MAIN, and the experts' own."""
         return {MAIN: self.text_encoder, **{name: self.tower_of(name) for name in self.towers}}
+
+    @cached_property
+    def readers(self) -> list[Reader]:
+        """How its text encoders read sentences."""
+        return [reader for tower in self.all_towers.values() if (reader := tower.reader())]
 
     def tower_of(self, expert: str) -> TextEncoder:
         """The text encoder of an expert."""

@@ -103,7 +103,7 @@ def by_name(form: str, read: Callable[[str], Any], sign: str = "=") -> Primitive
 
     def mapping(words: list[str]) -> dict[str, Any]:
         values: dict[str, Any] = {}
-        for word in words:
+        for word in re.split(rf"\0|,(?=\w+{sign})", "\0".join(words)) if words else ():
             name, _, text = word.partition(sign)
             if name in values:
                 raise ValueError(f"'{name}' is given twice in {' '.join(words)}")
@@ -118,6 +118,7 @@ def by_name(form: str, read: Callable[[str], Any], sign: str = "=") -> Primitive
     return PrimitiveConstructorSpec("*", f"{form} ...", mapping, lambda value: isinstance(value, Mapping), list)
 
 
+Columns = Annotated[Mapping[str, str], by_name("video_id=COLUMN caption=COLUMN", str)]
 FLAGS = tyro.constructors.ConstructorRegistry()
 OPTIONS: Any = {"config": (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone), "registry": FLAGS}
 SEEN = object()  # marks a dataclass whose fields the rule below is reading

@@ -20,7 +20,7 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -30,7 +30,17 @@ from tyro.conf import Positional, arg
 
 from mee.evaluation import EvaluateConfig, EvaluateModelConfig, EvaluateScoresConfig, Made, Result, write_result
 from mee.protocols import find_protocol
-from scripts.console import DONE, Device, check_output, complain, errors_as_sentences, parse, pick_device, say
+from scripts.console import (
+    DONE,
+    Columns,
+    Device,
+    check_output,
+    complain,
+    errors_as_sentences,
+    parse,
+    pick_device,
+    say,
+)
 
 RANKS = (".csv", ".parquet")
 
@@ -40,6 +50,7 @@ class OutputArgs(EvaluateConfig):
     """How to measure, and where to write it."""
 
     captions: Annotated[Positional[Path], arg(metavar="ANNOTATIONS")]  # table of captions, or --protocol's files
+    columns: Columns = field(default_factory=dict)  # of your own table, where they have other names
     result: Path | None = None  # write the result: a .json file, for mee report
     ranks: Path | None = None  # write every query's rank and answers: a .csv or .parquet file
     json: bool = False  # print the result as JSON

@@ -79,11 +79,18 @@ def _say_what_to_know(report: ImportReport, config: ImportConfig) -> None:
     for stream, count in report.not_in_file.items():
         if count:
             say(f"{stream}: {count} clips of the store are not in its file; they miss this stream now")
-    for stream, clip_ids in report.zeros.items():
-        say(
-            f"{stream}: {len(clip_ids)} clips are all zeros and count as present ({some(clip_ids)}); if zeros "
-            "stand for missing streams, import again with --zero-is-missing --overwrite"
-        )
+    again = "import again with --zero-is-missing --overwrite"
+    for found, what, advice in (
+        (report.zeros, "are all zeros and count as present", f"if zeros stand for missing streams, {again}"),
+        (report.padded, "end with rows of zeros, which count", f"if that is padding, {again}"),
+        (
+            report.small,
+            "are mostly too small for a store's float16",
+            "multiply the whole stream by a constant first",
+        ),
+    ):
+        for stream, clip_ids in found.items():
+            say(f"{stream}: {len(clip_ids)} clips {what} ({some(clip_ids)}); {advice}")
     if report.without_name:
         names = ", ".join(report.without_name)
         say(f"{names}: without --name, a model trained on this accepts streams of this very file only")

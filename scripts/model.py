@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from mee.text import TextConfig
+from mee.text import TextConfig, Unread
 from scripts.console import DONE, by_name, parse, print_table, resumable, say
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with run_folder(args.model, overwrite=args.overwrite) as folder:
         towers = {name: its for name, its in _towers(store).items() if name in (args.streams or store.dims)}
         model = make_model(store, TextConfig(encoder=args.text), {**towers, **args.tower}, args.streams, sentences)
+        for note in Unread().look(model.readers, sentences).notes("sentences of the bank"):
+            say(note)
         place = str(args.store.resolve())
         record = {"mee": version("mee"), "store": place, "captions": None, "selected_on": "nothing"}
         write_checkpoint(model, record, args.model, folder)

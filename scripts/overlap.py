@@ -14,22 +14,22 @@ files could not be read.
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from features.files import write_whole
 from mee.errors import InputError
+from mee.files import whole_file
 from scripts.console import (
     DONE,
     FAILURES_LISTED,
+    Columns,
     check_output,
     clock,
     complain,
@@ -60,6 +60,7 @@ class OverlapArgs:
     annotations: Annotated[Positional[Path | None], arg(metavar="[ANNOTATIONS]")] = None
     by: str = FRAMES  # frames, or the name of one of the store's streams
     protocol: str = "folder"  # of the annotations
+    columns: Columns = field(default_factory=dict)  # of your own table, where they have other names
     train_list: str | None = None  # one of the protocol's training lists; default: its usual one
     train: Path | None = None  # list of the training videos, one a line, or a csv with video_id
     test: Path | None = None  # list of the test videos
@@ -133,7 +134,8 @@ def _sides(args: OverlapArgs) -> Sides:
     if args.train is not None and args.test is not None:
         return read_videos(args.train), read_videos(args.test)
     assert args.annotations is not None
-    ids, shortfalls = sides_of_annotations(args.annotations, args.protocol, args.train_list, partial=args.partial)
+    how: Any = {"partial": args.partial, "columns": args.columns}
+    ids, shortfalls = sides_of_annotations(args.annotations, args.protocol, args.train_list, **how)
     for note in shortfalls:
         say(f"partial: {note}")
     return ids
@@ -142,7 +144,7 @@ def _sides(args: OverlapArgs) -> Sides:
 def _by_frames(args: OverlapArgs, ids: Sides) -> tuple[Overlap, list[HashedVideo]]:
     """The overlap, and the files that could not be read."""
     from features.hashing import BITS, hash_videos
-    from features.media import find_media
+    from features.media import Selection, find_media
     from mee.near_duplicates import FRAME_THRESHOLD, FolderNames, Side, check_threshold, near_frames
 
     if (args.place / "store.json").is_file():
@@ -152,7 +154,7 @@ def _by_frames(args: OverlapArgs, ids: Sides) -> tuple[Overlap, list[HashedVideo
         )
     threshold = FRAME_THRESHOLD if args.threshold is None else int(args.threshold)
     check_threshold(threshold, BITS)  # before the work
-    library = find_media(args.place)
+    library = find_media(args.place, Selection(audio_files=False))
     names = FolderNames(f"'{args.place}'", library.videos)
     train, test = _found(args, ids, names, "Name the folder they are in")
     videos = list(dict.fromkeys([*train, *test]))
@@ -237,9 +239,6 @@ def _write(rows: Iterable[dict[str, Any]], measure: str, path: Path) -> None:
     kinds: dict[str, Any] = dict.fromkeys(("train_video", "test_video", "why"), "string")
     kinds |= {measure: "Int64" if measure == "bits" else "Float64", "train_s": "Float64", "test_s": "Float64"}
     table = pd.DataFrame(list(rows), columns=list(kinds)).astype(kinds)
-    content = io.BytesIO()
-    if path.suffix.lower() == ".csv":
-        table.to_csv(content, index=False)
-    else:
-        table.to_parquet(content, index=False)
-    write_whole(path, content.getvalue())
+    write = table.to_csv if path.suffix.lower() == ".csv" else table.to_parquet
+    with whole_file(path, "pairs") as aside:
+        write(aside, index=False)

@@ -7,7 +7,8 @@ example:
   srun mee precompute videos/ store/ --shard env
 
 to know:
-  Run it again to resume a stopped run, to add new videos, and to retry what failed.
+  Run it again to resume a stopped run, to add new videos, to read changed ones again, and to retry what failed.
+  A file that was renamed or moved keeps its streams; mee store prune drops what is gone.
   Jobs with different shards may write one store at the same time; a file keeps its shard while a library grows.
   Ctrl-C (exit code 130) and SIGTERM (143) stop it cleanly. Exit code 3: failures are listed.
 """
@@ -17,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,7 +30,8 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 from features.errors import InputError
 from features.extractors import PRESETS
 from features.job import PrecomputeConfig
-from scripts.console import DONE, FAILURES_LISTED, job_progress, parse, print_table, resumable, say
+from features.media import Selection
+from scripts.console import DONE, FAILURES_LISTED, counting_bar, job_progress, parse, print_table, resumable, say
 from scripts.store import print_coverage
 
 if TYPE_CHECKING:
@@ -90,6 +93,7 @@ class PrecomputeArgs:
     videos: Annotated[Positional[Path], arg(metavar="VIDEOS")]  # a folder of videos and still images, or one file
     store: Annotated[Positional[Path], arg(metavar="STORE")]  # the feature store, created if it does not exist
     shard: str | None = None  # a share of the files: i/n with i from 0; or env: as set by torchrun or Slurm
+    select: OmitArgPrefixes[Selection] = field(default_factory=Selection)
     job: OmitArgPrefixes[PrecomputeConfig] = field(default_factory=PrecomputeConfig)
 
     def __post_init__(self) -> None:
@@ -112,20 +116,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from features.job import Job
     from features.media import find_media
-    from features.store import FeatureStore
+    from features.store import FeatureStore, gone_from
 
     shard = Shard() if args.shard is None else parse_shard(args.shard, os.environ)
-    library = find_media(args.videos)
+    library = find_media(args.videos, args.select)
     if library.ignored:
-        others = ", ".join(f"{count} x {suffix}" for suffix, count in library.ignored.most_common(5))
-        say(f"not videos or still images, ignored: {others}")
+        say(f"ignored: {library.others}")
+    if args.job.redo:
+        library = replace(library, videos=tuple(dict.fromkeys(map(library.named, args.job.redo))))
     if args.shard is not None:
         videos = tuple(video for video in library.videos if shard.holds(video))
         say(f"shard {shard.index}/{shard.count}: {len(videos)} of {len(library.videos)} files")
         library = replace(library, videos=videos)
-    report = _run(Job(library, args.store, args.job))
+    with counting_bar("compare with the store", "files") as on_compared:
+        job = Job(library, args.store, args.job, on_compared)
+    report = _run(job)
     _print_failures(report)
-    print_coverage(FeatureStore(args.store))
+    store = FeatureStore(args.store)
+    if args.videos.is_dir() and (gone := gone_from([args.videos], store, args.select, library.videos)):
+        words = [args.store, args.videos, *(("--exclude", *args.select.exclude) if args.select.exclude else ())]
+        prune = f"mee store prune {shlex.join(map(str, words))}"
+        say(f"{len(gone)} files of the store are not in the folder, such as '{gone[0]}'; to drop them: {prune}")
+    print_coverage(store)
     return FAILURES_LISTED if report.failures else DONE
 
 
@@ -134,6 +146,10 @@ def _run(job: Job) -> JobReport:
     files, report, started = len(job.tasks), job.report, time.monotonic()
     if report.already:
         say(f"{report.already} of {report.files} files are in the store already")
+    if changed := sorted(report.changes.changed):
+        say(f"{len(changed)} files changed and are extracted again, such as '{changed[0]}'")
+    if taken := [f"{old} -> {new}" for new, (old, _) in report.changes.taken.items()]:
+        say(f"{len(taken)} files were renamed or copied and keep their streams, such as {taken[0]}")
     if report.skipped:
         say(f"{report.skipped} files failed before and are skipped (--skip-failed)")
     with job_progress(files) as show:
@@ -150,8 +166,3 @@ def _print_failures(report: JobReport) -> None:
     if rows:
         print_table("could not be read, or not whole", ["file", "verdict", "why"], rows, words=3)
         print()
-    if report.changed:
-        say(
-            f"{len(report.changed)} files have another size than when they were extracted, '{report.changed[0]}' "
-            "among them; their streams are the old ones until --overwrite"
-        )

@@ -133,14 +133,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         if number:
             searcher.refresh()
         for request, answer in zip(requests, searcher.search(requests)):
+            if not answer and query.min_score is not None:
+                say(f"nothing scores {query.min_score:g} or more for {_title(request)}")
             if args.json:
                 for found in answer:
                     print(json.dumps({"query": request.sentence, **found.to_dict()}), flush=True)
                 continue
             print_hits(_title(request), answer, searcher.modalities)
-            if not answer:
+            if not answer and query.min_score is None:
                 filters = "--where and --video, or --said and --written,"
                 say(f"no hits: no clip matches {filters} and has a stream of the experts searched with")
+    for note in searcher.text.unread.notes("sentences"):
+        say(note)
     if args.verbose:
         say(searcher.text.source)
     return DONE

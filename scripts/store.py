@@ -1,4 +1,4 @@
-"""Look at a feature store, verify it, merge several into one, and export its streams and words to other programs.
+"""Look at a feature store, verify it, drop what is gone, merge several, and export streams and words.
 
 example:
   mee store list store/
@@ -7,6 +7,7 @@ example:
   mee store merge all/ part1/ part2/ part3/
   mee store export store/ appearance.npz --streams appearance
   mee store export store/ 'all-{stream}.parquet'
+  mee store prune store/ videos/ --dry-run
   mee store words store/ words.csv
   mee store words store/ subtitles/ --format vtt --stream speech
 
@@ -207,7 +208,36 @@ class WordsArgs:
         return DONE
 
 
-FORMS = {"list": ListArgs, "verify": VerifyArgs, "merge": MergeArgs, "export": ExportArgs, "words": WordsArgs}
+@dataclass(frozen=True, kw_only=True)
+class PruneArgs:
+    """Drop what a store has of files that are no longer there."""
+
+    store: Store
+    # the folder that was given to mee precompute; of a store of several folders, all of them
+    videos: Annotated[Positional[tuple[Path, ...]], arg(metavar="VIDEOS [VIDEOS ...]")]
+    exclude: tuple[str, ...] = ()  # these names and patterns count as gone, as of mee precompute --exclude
+    dry_run: bool = False  # list the files, and change nothing
+    all: bool = False  # also where not one file is left
+
+    def __post_init__(self) -> None:
+        if not self.videos:
+            raise ValueError("name the folder of the videos: mee store prune STORE VIDEOS [VIDEOS ...]")
+
+    def run(self) -> int:
+        from features.media import Selection
+        from features.store import FeatureStore, drop_gone
+
+        store, select = FeatureStore(self.store), Selection(exclude=self.exclude)
+        gone = drop_gone(store, self.videos, select, everything=self.all, dry_run=self.dry_run)
+        for video in gone:
+            print_line(video)
+        remedy = "; mee index … --prune removes them from an index" if gone else ""
+        say(f"{len(gone)} files {'would be' if self.dry_run else 'are'} dropped{remedy}")
+        return DONE
+
+
+FORMS = {"list": ListArgs, "verify": VerifyArgs, "merge": MergeArgs, "prune": PruneArgs, "export": ExportArgs}
+FORMS |= {"words": WordsArgs}
 
 
 @errors_as_sentences

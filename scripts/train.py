@@ -9,10 +9,10 @@ example:
   mee train store/ annotations/ model/ --protocol msrvtt-1ka --train-list 9k
   accelerate launch --cpu --num_processes 2 -m scripts.train store/ captions.csv model/
 
-ANNOTATIONS is a table (.csv, .parquet, .jsonl) with video_id, caption and, optionally, split (train, val, test);
-without split, --validation holds out a share of the videos. With --protocol it is the folder of a benchmark's
-published files; if the benchmark has no validation split, 1,000 training videos are held out. Run the same command
-again to resume a stopped run.
+ANNOTATIONS is a table (.csv, .tsv, .parquet, .json, .jsonl) with video_id, caption and, optionally, split (train,
+val, test); without split, --validation holds out a share of the videos. With --protocol it is the folder of a
+benchmark's published files; if the benchmark has no validation split, 1,000 training videos are held out. Run the
+same command again to resume a stopped run.
 """
 
 from __future__ import annotations
@@ -34,10 +34,11 @@ from mee.checkpoint import fingerprint, read_training
 from mee.config import ExpertConfig, Missing, ModelConfig
 from mee.errors import InputError
 from mee.protocols import FOLDER, Benchmark, read_annotations
-from mee.text import TextConfig
+from mee.text import TextConfig, Unread
 from mee.training import PRESETS, STARTS, PresetName, TrainConfig
 from scripts.console import (
     DONE,
+    Columns,
     Device,
     by_name,
     counting_bar,
@@ -78,6 +79,7 @@ class TrainArgs:
     captions: Annotated[Positional[Path], arg(metavar="ANNOTATIONS")]  # table of captions, or --protocol's files
     model: Annotated[Positional[Path], arg(metavar="MODEL")]  # directory to make
     protocol: str = FOLDER  # name of a benchmark, such as msrvtt-1ka or lsmdc; folder: your own table
+    columns: Columns = field(default_factory=dict)  # of your own table, where they have other names
     train_list: str | None = None  # the benchmark's training list: 9k or 7k of msrvtt-1ka
     select_on_test: bool = False  # choose the best epoch on the test captions; the model and its results record it
     preset: PresetName = "default"  # defaults of the other settings; paper: the published network and training
@@ -86,9 +88,8 @@ class TrainArgs:
     pooling: tuple[str, ...] = ()  # pooling over time: mean, max, first, last, netvlad-K, transformer[-N]
     expert: ExpertSettings = field(default_factory=dict)  # settings of single experts: audio:netvlad-16:128
     aligned: Towers = field(default_factory=dict)  # text encoders of streams that have their own, as CLIP's do
-    missing: Missing = (
-        ModelConfig.missing
-    )  # whether a missing stream adds nothing, or leaves its weight to the others
+    # whether a missing stream adds nothing, or leaves its weight to the others
+    missing: Missing = ModelConfig.missing
     dropout: float = ModelConfig.dropout  # on pooled streams and on text vectors
     text: TextConfig = field(default_factory=TextConfig)
     training: OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
@@ -119,7 +120,11 @@ def _train(args: TrainArgs, folder: Path) -> None:
     started = time.monotonic()
     store = FeatureStore(args.store)
     annotations = read_annotations(
-        args.captions, protocol=args.protocol, train_list=args.train_list, partial=args.partial
+        args.captions,
+        protocol=args.protocol,
+        train_list=args.train_list,
+        partial=args.partial,
+        columns=args.columns,
     )
     start, origin, before = None, {}, {}
     if args.training.start not in STARTS:
@@ -139,6 +144,9 @@ def _train(args: TrainArgs, folder: Path) -> None:
     device = pick_device(args.device)
     places = (images, args.tensorboard, folder, start)
     trainer = Trainer(store, split.train, split.val, config, args.training, device, *places)
+    unread = Unread().look(trainer.model.readers, [*trainer.data.captions, *trainer.validation.captions])
+    for note in unread.notes("captions", "" if start else "--text.max-tokens"):
+        say(note)
     if len(trainer.validation) < len(split.val):
         say(
             f"validating on {len(trainer.validation)} of these {len(split.val)} captions, drawn by seed "

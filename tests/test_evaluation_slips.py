@@ -9,9 +9,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from index.storage.entries import Entries
-from index.storage.manifest import Origin
-from index.storage.snapshot import Snapshot
-from index.video_index import VideoIndex
 from mee.data.pairs import match_captions
 from mee.encode import Gallery, encode_gallery
 from mee.errors import InputError
@@ -23,6 +20,7 @@ from mee.protocols.table import load_benchmark
 from mee.ranking.mixture import MixtureScores
 from mee.ranking.rank import rank_queries
 from scripts.evaluate import main
+from tests.index.galleries import in_memory
 from tests.mee.protocols.made_annotations import TEST_1KA, write_1ka_test
 from tests.mee.whole_scores import WholeScores, fill_missing, positives_of, random_text, unit_rows
 
@@ -83,7 +81,7 @@ def test_e_the_index_finds_what_brute_force_finds_under_every_pattern(clips, tex
     ids = tuple(f"c{number:02d}" for number in range(30))
     table = pd.DataFrame({"video": ids, "start_s": 0.0, "end_s": 1.0}, index=pd.Index(ids, name="clip_id"))
     entries = Entries.of(Gallery(ids, clips, ()), table, LAYOUT)
-    video_index = VideoIndex(Snapshot.of(entries, LAYOUT, Origin("", "", "")))
+    video_index = in_memory(entries, LAYOUT)
     assert len(video_index.snapshot.partitions) == 15
     scores = MixtureScores(text, clips, LAYOUT)
     query, clip = torch.cartesian_prod(torch.arange(6), torch.arange(30)).T

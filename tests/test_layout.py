@@ -33,7 +33,7 @@ ARROWS: dict[str, dict[str, str]] = {
     "mee": {
         "mee": "data layers text",
         "data": "mee",
-        "evaluation": "data external_scores mee protocols ranking",
+        "evaluation": "data external_scores mee protocols ranking text",
         "external_scores": "data mee protocols ranking",
         "layers": "mee",
         "near_duplicates": "data mee protocols",

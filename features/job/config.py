@@ -30,6 +30,7 @@ class PrecomputeConfig:
     retries: int = 1  # further tries, at the end, of a file whose worker crashed, or ran out of memory or time
     skip_failed: bool = False  # skip files that failed in an earlier run
     overwrite: bool = False  # overwrite these streams where the store has them
+    redo: tuple[str, ...] = ()  # extract these files again, and no others: by path below VIDEOS, or the end of one
     run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
@@ -43,6 +44,10 @@ class PrecomputeConfig:
             raise ValueError(f"workers must be at least 1, got {self.workers}")
         if not (0 < self.timeout < float("inf") and 0 < self.memory < float("inf")):
             raise ValueError(f"timeout and memory must be positive, got {self.timeout} and {self.memory}")
+        if self.overwrite and self.redo:
+            raise ValueError(
+                "redo and overwrite exclude each other: overwrite drops the streams of all other files"
+            )
         if self.retries < 0:
             raise ValueError(f"retries must be at least 0, got {self.retries}")
         assert self.limits  # checks its values
@@ -61,5 +66,5 @@ class PrecomputeConfig:
         named = {word.partition("=")[0]: word for word in self.streams or ()}
         if self.preset is None and self.streams is not None:
             return tuple(named.values())
-        preset = {part.stream: part.word for part in PRESETS[self.preset or BUILT_IN].streams}
+        preset = {word.partition("=")[0]: word for word in PRESETS[self.preset or BUILT_IN].words}
         return tuple((preset | named).values())

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import final
 
 from features.extractors import make_extractor, resolve
+from features.job.changes import Changes, OnFile, find_changes
 from features.job.config import PrecomputeConfig
 from features.job.result import FileTask, JobReport
 from features.job.scheduler import Extraction
 from features.job.worker import WorkerSetup
-from features.media import Library, size_of
+from features.media import Library
 from features.store import STORE_FILE, FeatureStore, StoreWriter, Work, are_failures, clear_overwritten, declare
 
 MODEL_SHARE = 4  # where a model runs on the CPU, one core in so many decodes
@@ -31,24 +32,31 @@ OnReport = Callable[[JobReport], None]
 class Job:
     """A library, a store and settings, ready to run."""
 
-    def __init__(self, library: Library, directory: Path, config: PrecomputeConfig) -> None:
-        """Prepare the store and list the files that lack streams.
+    def __init__(
+        self, library: Library, directory: Path, config: PrecomputeConfig, on_compared: OnFile = lambda *_: None
+    ) -> None:
+        """Prepare the store and list the files that lack streams; of `redo`, all that the library has.
 
         Models are loaded first: no store is made for streams that cannot be. Raises InputError where a model
         cannot be used, the store does not take these streams, or another job is extracting them.
+        ``on_compared``: called after each file that was read to see whether it has changed, as of `find_changes`.
         """
         self.config, self.directory = config, directory
         self.specs = tuple(resolve(word) for word in config.words)
         self.extractors = {spec.stream: make_extractor(spec, config.run) for spec in self.specs}
-        store = FeatureStore(directory) if (directory / STORE_FILE).is_file() else None
+        store = self._before = FeatureStore(directory) if (directory / STORE_FILE).is_file() else None
+        self.changes = Changes() if store is None or config.redo else find_changes(library, store, on_compared)
         done: dict[str, set[str]] = {stream: set() for stream in self.extractors}
-        if store is not None and not config.overwrite:
+        if store is not None and not (config.overwrite or config.redo):
             done |= {stream: store.done(stream) for stream in done if stream in store.manifest.streams}
-        lacks = {video: tuple(stream for stream in done if video not in done[stream]) for video in library.videos}
+        sources = {video: self.changes.source(video) for video in library.videos}
+        lacks = {
+            video: tuple(stream for stream in done if old not in done[stream]) for video, old in sources.items()
+        }
         missing = {video: streams for video, streams in lacks.items() if streams}
         failed: set[str] = set()
         if store is not None and config.skip_failed:
-            failed = set(store.rows["video"][are_failures(store.rows)])
+            failed = set(store.rows["video"][are_failures(store.rows)]) - self.changes.changed
         self.tasks = [FileTask(library.root, video, missing[video]) for video in missing if video not in failed]
         streams_of = {task.video: task.streams for task in self.tasks}
         self.work = Work(set().union(*streams_of.values()), list(streams_of))
@@ -62,15 +70,9 @@ class Job:
         self.manifest = declare(directory, fingerprints, clip_seconds, overwrite=overwrite, work=self.work)
         if config.overwrite:
             clear_overwritten(directory, self.manifest)
-        self.report = JobReport(len(library.videos), len(library.videos) - len(missing))
+        self._kept = set(store.clips["video"]) if store is not None and config.redo else set()
+        self.report = JobReport(len(library.videos), len(library.videos) - len(missing), changes=self.changes)
         self.report.skipped = len(missing) - len(self.tasks)
-        if store is not None:
-            sizes = dict(zip(store.rows["video"], store.rows["file_bytes"]))
-            self.report.changed = [
-                video
-                for video in library.videos
-                if video not in missing and size_of(library.root / video) not in (None, sizes[video])
-            ]
 
     def run(self, on_file: OnReport, on_tick: OnReport = lambda _: None) -> JobReport:
         """Extract what is missing.
@@ -81,13 +83,17 @@ class Job:
         """
         # the writer also clears what a killed job left
         with StoreWriter(self.directory, self.manifest, self.work) as writer:
+            if self._before is not None:
+                self.changes.write(writer, self._before, self.extractors if self.config.overwrite else ())
+                self._before = None  # its rows take memory
             if not self.tasks:
                 return self.report
             setup = WorkerSetup(self.specs, self.config)
             extraction = Extraction(self.extractors, setup, self._workers(), self.report)
             for result in extraction.results(self.tasks):
-                writer.add([] if result is None else result.records())  # also []: what has waited long is written
-                if result is None:
+                kept = result is not None and result.failed and result.task.video in self._kept
+                writer.add([] if result is None or kept else result.records(self.changes.changed))
+                if result is None:  # also then: what has waited long is written
                     on_tick(self.report)
                 else:
                     self.report.add(result.outcome)

@@ -8,13 +8,16 @@ precompute.py  writes the records of a FileResult, and adds its outcome to the r
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from features.media import DEGRADED, FAILED, TIMED_OUT, Clip, Span, size_of
-from features.store import CheckedStream, ClipRecord
+from features.job.changes import Changes
+from features.media import DEGRADED, FAILED, TIMED_OUT, Clip, Span, Stamp, stamp_of
+from features.store import CheckedStream, ClipRecord, tombstone
 
 FAILURES = (FAILED, TIMED_OUT)
+NO_FILE = Stamp(0, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ class FileResult:
     pending: int = 0  # clips that lack streams of shared extractors
     decoded: bool = False  # its worker has sent everything
     failed: bool = False
-    file_bytes: int = 0
+    stamp: Stamp = NO_FILE
     sha256: str = ""  # of the file's content, hexadecimal
 
     @property
@@ -67,7 +70,7 @@ class FileResult:
         """Replace the clips by the reason for the failure."""
         span = Span(clip_id=self.task.video, video=self.task.video, start_s=0.0, end_s=0.0)
         self.clips, self.failed = [ClipResult(Clip(span=span, reader="", verdict=verdict, note=reason), {})], True
-        self.file_bytes, self.sha256 = size_of(self.task.path) or 0, ""
+        self.stamp, self.sha256 = stamp_of(self.task.path) or NO_FILE, ""
 
     @property
     def outcome(self) -> Outcome:
@@ -76,17 +79,19 @@ class FileResult:
         worst = next((clip for clip in clips if clip.verdict in (*FAILURES, DEGRADED)), clips[0])
         return Outcome(self.task.video, worst.verdict, worst.note, 0 if self.failed else len(clips))
 
-    def records(self) -> list[ClipRecord]:
-        """The file's rows of the store."""
-        return [
+    def records(self, changed: Collection[str] = ()) -> list[ClipRecord]:
+        """The file's rows of the store; of one that changed and failed they end those of before."""
+        ended = [tombstone(self.task.video)] if self.failed and self.task.video in changed else []
+        return ended + [
             ClipRecord(
                 **asdict(each.clip.span),
                 verdict=each.clip.verdict,
                 note=each.clip.note,
                 reader=each.clip.reader,
                 clips_of_video=0 if self.failed else len(self.clips),
-                file_bytes=self.file_bytes,
+                file_bytes=self.stamp.bytes,
                 file_sha256=self.sha256,
+                file_mtime=self.stamp.mtime,
                 source=each.clip.source,
                 streams={stream: made and made.rows for stream, made in each.streams.items()},
                 times={stream: made.times for stream, made in each.streams.items() if made is not None},
@@ -115,7 +120,7 @@ class JobReport:
     outcomes: list[Outcome] = field(default_factory=list)  # in order of finishing
     failures: list[Outcome] = field(default_factory=list)  # of files that gave no clips
     degraded: list[Outcome] = field(default_factory=list)  # of files that could be read in part
-    changed: list[str] = field(default_factory=list)  # done before, but the file has another size now
+    changes: Changes = field(default_factory=Changes)  # of files that the store knew before
     clips: int = 0  # that were extracted
     clips_so_far: int = 0  # with those of pending files, and of files that failed later
     seconds_so_far: float = 0.0  # of video, in these

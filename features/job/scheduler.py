@@ -69,7 +69,7 @@ class Extraction:
                 if self._models.full:
                     yield from self._run_models()
             case FileEnd():
-                file.file_bytes, file.sha256 = message.file_bytes, message.sha256
+                file.stamp, file.sha256 = message
                 if file.complete:
                     yield file
             case FileFailure(reason, trace):

@@ -20,14 +20,14 @@ from features.extractors import ExtractorSpec, make_extractor
 from features.job.config import PrecomputeConfig
 from features.job.process import came_near, limit_memory, reason_of, use_one_thread
 from features.job.result import ClipResult, FileTask
-from features.media import DEGRADED, load_reader, read_clips, size_of
+from features.media import DEGRADED, Stamp, load_reader, read_clips, stamp_of
 from features.store import checked
 
 
 class FileEnd(NamedTuple):
     """All clips of a file have been sent."""
 
-    file_bytes: int
+    stamp: Stamp
     sha256: str  # of the file, hexadecimal
 
 
@@ -75,7 +75,7 @@ class FileWorker:
         config, extractors = self._config, {stream: self._extractors[stream] for stream in task.streams}
         needs = [need for extractor in extractors.values() for need in extractor.needs]
         shared = {need for extractor in extractors.values() if extractor.shared for need in extractor.needs}
-        file_bytes = size_of(task.path) or 0  # before decoding: a file that grows is to be noticed
+        stamp = stamp_of(task.path)
         seconds, limits, reader = config.clip_seconds, config.limits, config.reader
         empty, damaged = True, False
         for clip in read_clips(task.path, task.video, needs, clip_seconds=seconds, limits=limits, reader=reader):
@@ -94,4 +94,6 @@ class FileWorker:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         if damaged and came_near():
             raise MemoryError
-        yield FileEnd(file_bytes, sha256)
+        if stamp is None or stamp != stamp_of(task.path):
+            raise MediaError("it changed while it was read; run this again when it is whole")
+        yield FileEnd(stamp, sha256)

@@ -16,8 +16,10 @@ from .image_reader import read_image as read_image
 from .library import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from .library import Library as Library
 from .library import Limits as Limits
+from .library import Selection as Selection
+from .library import Stamp as Stamp
 from .library import find_media as find_media
-from .library import size_of as size_of
+from .library import stamp_of as stamp_of
 from .probe import probe_file as probe_file
 from .pyav_reader import PyavPictures as PyavPictures
 from .reader import load_reader as load_reader

@@ -7,9 +7,10 @@ containers time stamps are believed: ten hours between two pictures may be meant
 
 from __future__ import annotations
 
-import struct
+import ctypes
+import io
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, cast
@@ -18,33 +19,52 @@ import av
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.sidedata.sidedata import Type
 from av.stream import Discard, Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from features.errors import MediaError
+from features.media.faults import reason_unread
 from features.media.library import DEFAULT_LIMITS, Limits
 
 SLACK = 2  # the decoder pads rows and columns, so it counts a picture larger than it is
 JOINABLE = frozenset(("mpegts", "mpeg"))
 FALL_S, LEAP_S = 0.1, 10.0  # of decode times, which otherwise rise steadily; ffmpeg uses the same
 _COVER = Disposition.attached_pic | Disposition.timed_thumbnails
+# PyAV raises at kinds of side data that it has no name for, whichever is wanted; they get that of another
+Type._missing_ = classmethod(lambda cls, value: cls.VIDEO_HINT)  # type: ignore[method-assign, assignment]
+# PyAV frees a channel layout of custom order twice: with its frame, and with the object that is never freed now
+_keep = ctypes.PYFUNCTYPE(None, ctypes.py_object)(("Py_IncRef", ctypes.pythonapi))
 
 Kind = Literal["video", "audio"]
 AnyFrame = TypeVar("AnyFrame", VideoFrame, AudioFrame)
 
 
+class _File(io.FileIO):
+    """A file without a name, so that nothing in its name means anything to ffmpeg; closed when nobody reads it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.name = ""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 def open_media(path: Path) -> InputContainer:
-    """Open a file to read it; ffmpeg may open local files only, no URL inside the file."""
+    """Open a file to read it; ffmpeg itself may open nothing, whatever a playlist or reference inside asks for."""
     check_file(path)
     try:
-        return av.open(str(path), "r", options={"protocol_whitelist": "file"}, metadata_errors="replace")
+        file = _File(path)
     except PermissionError as error:
         raise MediaError("no permission to read it") from error
+    try:
+        return av.open(file, "r", options={"protocol_whitelist": ""}, metadata_errors="replace")
     except MemoryError:  # one of ffmpeg's errors, too, but not the file's fault
         raise
     except (av.FFmpegError, OSError) as error:
-        raise not_media(path, "its content is of no known media format") from error
+        raise MediaError(reason_unread(path) or "not a video: its content is of no known media format") from error
 
 
 def check_file(path: Path) -> None:
@@ -55,43 +75,24 @@ def check_file(path: Path) -> None:
         raise MediaError("the file is empty (0 bytes)")
 
 
-def not_media(path: Path, reason: str) -> MediaError:
-    """The error for a file without tracks; names the missing index of an mp4."""
-    if _lacks_index(path):
-        return MediaError("cut short or damaged: the index (moov) is missing")
-    return MediaError(f"not a video: {reason}")
-
-
-def _lacks_index(path: Path) -> bool:
-    """Whether this is an mp4 or mov file, by its first box, that has no moov box."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        position, first = 0, True
-        while position + 8 <= size:
-            file.seek(position)
-            length, kind = struct.unpack(">I4s", file.read(8))
-            if first and kind not in (b"ftyp", b"mdat", b"wide", b"free", b"skip"):
-                return False
-            if kind == b"moov":
-                return bool(position + length > size)  # cut off
-            if length == 1:
-                length = int.from_bytes(file.read(8), "big")
-            if length < 8:  # 0: up to the end of the file
-                return not first or length == 0
-            position, first = position + length, False
-    return not first
-
-
 def tracks(container: InputContainer, kind: Kind) -> list[Stream]:
     """All tracks of a kind; a cover picture is no video track."""
     return [s for s in container.streams if s.type == kind and not s.disposition & _COVER]
 
 
 def track(container: InputContainer, kind: Kind) -> Stream | None:
-    """The track of a kind that a player would choose; None where no track can be decoded."""
-    streams = [s for s in tracks(container, kind) if s.codec_context is not None]
-    best = container.streams.best(kind)
+    """The track of a kind that a player would choose, the sound in the programme of the pictures.
+
+    None where no track can be decoded.
+    """
+    streams = [s for s in tracks(container, kind) if s.codec_context is not None and beside_pictures(container, s)]
+    best = container.streams.best(kind, related=container.streams.best("video"))
     return best if best in streams else next(iter(streams), None)
+
+
+def beside_pictures(container: InputContainer, stream: Stream) -> bool:
+    """Whether a track is in the programme of the pictures; most containers hold one programme."""
+    return container.streams.best("video", related=stream) == container.streams.best("video")
 
 
 def only(container: InputContainer, *wanted: Stream) -> None:
@@ -102,13 +103,31 @@ def only(container: InputContainer, *wanted: Stream) -> None:
 
 
 def packets(container: InputContainer, *streams: Stream) -> Iterator[av.Packet[Any]]:
-    """Packets in file order, as far as the file can be read; the empty ones that flush come last."""
+    """Packets in file order, as far as the file can be read. One of no bytes repeats the picture before it."""
     try:
-        yield from container.demux(*streams)
+        for packet in container.demux(*streams):
+            if packet.size or packet.dts is not None:  # else PyAV's own, to flush
+                yield packet
     except MemoryError:
         raise
     except (av.FFmpegError, OSError):
         return
+
+
+def decode(stream: VideoStream | AudioStream, packet: av.Packet[Any] | None) -> Sequence[AnyFrame] | None:
+    """Frames that a packet brings (None: the last ones); None where it cannot be decoded."""
+    try:
+        frames = stream.decode(packet)
+    except MemoryError:
+        raise
+    except (av.FFmpegError, ValueError):
+        return None
+    for frame in frames:
+        if packet is None:
+            frame.time_base = stream.time_base  # PyAV takes it from the packet
+        if isinstance(frame, AudioFrame) and " " in frame.layout.name:  # the names of usual orders have none
+            _keep(frame.layout)
+    return cast("Sequence[AnyFrame]", frames)
 
 
 def in_stored_order(container: InputContainer) -> bool:
@@ -205,15 +224,14 @@ class Decoder(Generic[AnyFrame]):
 
         A frame at a time that is ``needless`` is skipped undecoded, unless other frames depend on it.
         """
-        flushed, base = False, self.stream.time_base or Fraction(1)
+        base = self.stream.time_base or Fraction(1)
         for packet in packets(self._container, self.stream):
-            flushed = packet.size == 0
-            self._timeline.apply(packet)
-            if needless is not None:
-                self._spare(needless(packet_time(packet, base)))
-            yield from self._decode(packet)
-        if not flushed:  # reading broke off
-            yield from self._decode(None)
+            if packet.size:
+                self._timeline.apply(packet)
+                if needless is not None:
+                    self._spare(needless(packet_time(packet, base)))
+                yield from self._decode(packet)
+        yield from self._decode(None)
         self._container.close()
 
     def _spare(self, needless: bool) -> None:
@@ -222,17 +240,11 @@ class Decoder(Generic[AnyFrame]):
             self._sparing = needless
 
     def _decode(self, packet: av.Packet[Any] | None) -> Iterator[tuple[float | None, AnyFrame]]:
-        try:
-            decoded = self.stream.decode(packet)
-        except MemoryError:
-            raise
-        except (av.FFmpegError, ValueError):
+        decoded: Sequence[AnyFrame] | None = decode(self.stream, packet)
+        if decoded is None or (packet is not None and packet.is_corrupt) or any(f.is_corrupt for f in decoded):
             self.bad_packets += 1
-            return
-        if (packet is not None and packet.is_corrupt) or any(frame.is_corrupt for frame in decoded):
-            self.bad_packets += 1
-        for frame in decoded:
-            yield frame_time(frame, self._container), cast("AnyFrame", frame)
+        for frame in decoded or ():
+            yield frame_time(frame, self._container), frame
 
 
 def start_decoder(stream: VideoStream | AudioStream, limits: Limits) -> None:

@@ -68,7 +68,7 @@ class DecordPictures(Pictures):
         self._errors = (decord.DECORDError, decord.DECORDLimitReachedError, RuntimeError)
         height, width = picture.shape(max(need.size for need in needs))
         try:
-            self._video = decord.VideoReader(str(path), decord.cpu(0), width, height, 1, 1)
+            self._video = decord.VideoReader(str(path.absolute()), decord.cpu(0), width, height, 1, 1)
             stamps = self._video.get_frame_timestamp(range(len(self._video)))[:, 0]
         except (*self._errors, AssertionError) as error:
             raise ReaderFailed("not read by decord: it cannot open it") from error

@@ -37,11 +37,13 @@ def on_display(times: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArr
     return np.maximum(np.searchsorted(times, wanted + EPSILON_S, side="right") - 1, 0)
 
 
-def steady(timed: Iterator[tuple[float | None, Picture]], step: float) -> Iterator[tuple[float, Picture]]:
+def steady(
+    timed: Iterator[tuple[float | None, Picture]], step: float, back: float = 0.5
+) -> Iterator[tuple[float, Picture]]:
     """Frames in display order with times that never fall.
 
     A frame without a time, or after a restart of the clock, follows the frame before by ``step`` seconds, one that
-    steps back a little by half of that; a single frame ahead of the next is put halfway between its neighbours.
+    steps back a little by ``back`` of that; a single frame ahead of the next is put between both beside it.
     """
     first = next(timed, None)
     if first is None:
@@ -52,7 +54,7 @@ def steady(timed: Iterator[tuple[float | None, Picture]], step: float) -> Iterat
         if before < following < time:
             time = (before + following) / 2
         elif following < time:
-            following = time + (step if time - following > RESTART_S else step / 2)
+            following = time + (step if time - following > RESTART_S else back * step)
         yield time, shown
         before, time, shown = time, following, picture
     yield time, shown

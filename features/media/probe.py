@@ -27,10 +27,10 @@ from features.errors import MediaError
 from features.media.clip import SourceFacts, Span
 from features.media.container import (
     Timeline,
+    decode,
     frame_time,
     in_seconds,
     in_stored_order,
-    not_media,
     only,
     open_media,
     packet_time,
@@ -39,11 +39,13 @@ from features.media.container import (
     track,
     tracks,
 )
+from features.media.faults import ENCRYPTED, encrypted, reason_unread
 from features.media.frames import Orientation, orientation, scaled_size
 from features.media.library import DEFAULT_LIMITS, Limits
 
 LONGEST_HOLD_S = 30.0  # a picture stays on display at most this long, whatever the file says
 UNSAID_S = 0.5  # a packet of sound without a duration lasts until the next, up to this
+NOTHING = "not a video: it holds neither pictures nor sound"
 TAIL_S = 1.0  # sound that outlasts the pictures by less does not make the file longer
 
 
@@ -146,42 +148,53 @@ class MediaFacts:
 class _Walk:
     """The times of all packets, and the first decoded picture (or sound)."""
 
-    def __init__(self, container: InputContainer, streams: Sequence[Stream], limits: Limits) -> None:
+    def __init__(
+        self, container: InputContainer, streams: Sequence[VideoStream | AudioStream], limits: Limits
+    ) -> None:
         self.timeline = Timeline(container)
         self.numbered = in_stored_order(container)
         self.first: dict[int, Any] = {}
         self.discarded = self.corrupt = self.untimed = self.leading = 0
         self._key_time = -math.inf
-        bases = {stream.index: stream.time_base or Fraction(1) for stream in streams}
-        self.stamps: dict[int, list[tuple[float, float]]] = {index: [] for index in bases}
+        bases = {stream.index: stream.time_base or Fraction(1) for stream in container.streams}
+        own = {stream.index: stream for stream in streams}
+        # the other sound and subtitles count for the duration only, which a header gives for all tracks together
+        timed = [s for s in container.streams if s.index in own or s.type in ("audio", "subtitle")]
+        self.stamps: dict[int, list[tuple[float, float]]] = {index: [] for index in bases}  # time and duration
+        self.counts = dict.fromkeys(bases, 0)
+        self.repeated = self.ended = -math.inf  # when the last repeated picture ends, and the last packet of all
         seconds = dict.fromkeys(bases, 0.0)
-        for packet in packets(container, *streams):
-            self.timeline.learn(packet)
-            self._decode_first(packet)
-            if packet.size:
-                index, base = packet.stream_index, bases[packet.stream_index]
-                lasts = in_seconds(packet.duration or 0, base)
-                self._note(packet, base, lasts)
+        only(container, *timed)
+        for packet in packets(container, *timed):
+            index, base = packet.stream_index, bases[packet.stream_index]
+            if index in own:
+                self.timeline.learn(packet)
+            else:
+                self.timeline.apply(packet)
+            lasts = in_seconds(packet.duration or 0, base)
+            time = packet_time(packet, base, self.numbered and packet.stream.type == "video")
+            if time is not None and not packet.is_discard:
+                self.ended = max(self.ended, time + lasts)
+            if index in own and packet.size:
+                self.counts[index] += 1
+                self._decode_first(own[index], packet)
+                self._note(packet, time, lasts)
                 seconds[index] += min(lasts, LONGEST_HOLD_S)
                 limits.check_seconds(seconds[index])  # here, because the pass itself may take long
+            elif time is not None and packet.stream.type == "video":
+                self.repeated = max(self.repeated, time + lasts)
+        for stream in streams:
+            self._decode_first(stream, None)
 
-    def _decode_first(self, packet: av.Packet[Any]) -> None:
+    def _decode_first(self, stream: VideoStream | AudioStream, packet: av.Packet[Any] | None) -> None:
         """The first frame of each track; that of the sound counts only where there is no picture."""
-        if packet.stream_index in self.first or (self.first and packet.stream.type == "audio"):
+        if stream.index in self.first or (self.first and stream.type == "audio"):
             return
-        try:
-            decoded = packet.decode()
-        except MemoryError:
-            raise
-        except (av.FFmpegError, ValueError):
-            return
-        if decoded:
-            self.first[packet.stream_index] = decoded[0]
+        if decoded := decode(stream, packet):
+            self.first[stream.index] = decoded[0]
 
-    def _note(self, packet: av.Packet[Any], base: Fraction, lasts: float) -> None:
-        is_picture = packet.stream.type == "video"
-        time = packet_time(packet, base, self.numbered and is_picture)
-        if is_picture:
+    def _note(self, packet: av.Packet[Any], time: float | None, lasts: float) -> None:
+        if packet.stream.type == "video":
             self.corrupt += packet.is_corrupt
             self.discarded += packet.is_discard
             self.untimed += packet.pts is None
@@ -195,40 +208,64 @@ class _Walk:
 def probe_file(path: Path, limits: Limits = DEFAULT_LIMITS) -> MediaFacts:
     """Read what a file holds; raises MediaError where it cannot be opened, or decoded, or exceeds the limits."""
     with open_media(path) as container:
-        video, audio = track(container, "video"), track(container, "audio")
+        locked = encrypted(container, path)
+        video, audio = (None if kind in locked else track(container, kind) for kind in ("video", "audio"))
         if video is None and audio is None:
-            if tracks(container, "video") or tracks(container, "audio"):
+            if not locked and (tracks(container, "video") or tracks(container, "audio")):
                 raise MediaError("there is no decoder for the pictures and the sound in it")
-            raise not_media(path, "it holds neither pictures nor sound")
+            raise MediaError(ENCRYPTED if locked else reason_unread(path) or NOTHING)
         if isinstance(video, VideoStream):
             limits.check_pixels(video.width, video.height)
         streams = [stream for stream in (video, audio) if isinstance(stream, VideoStream | AudioStream)]
-        only(container, *streams)
         for stream in streams:
             start_decoder(stream, limits)
         walk = _Walk(container, streams, limits)
+        there = [s for s in streams if walk.counts[s.index] or s.frames]  # the others are announced, and empty
         shown = video is not None and video.index in walk.first
-        if not shown and (audio is None or audio.index not in walk.first):
-            raise MediaError("damaged: neither pictures nor sound in it can be decoded")
+        if not walk.first:
+            damage = "damaged: neither pictures nor sound in it can be decoded"
+            raise MediaError(reason_unread(path) or (damage if there else NOTHING))
         main = cast("Stream", video if shown else audio).index
         origin = frame_time(walk.first[main], container)
         if origin is None:
             origin = min((time for time, _ in walk.stamps[main]), default=0.0)
-        stamps = [stamp for track_stamps in walk.stamps.values() for stamp in track_stamps]
         picture = _picture_facts(cast("VideoStream", video), walk, origin) if shown else None
+        faults = [f"the {'picture' if kind == 'video' else 'sound'} track is encrypted" for kind in sorted(locked)]
+        if (
+            "video" not in locked
+            and not shown
+            and tracks(container, "video")
+            and (video is None or video in there)
+        ):
+            faults.append("the picture track cannot be decoded")
+        declared, extent = _durations(container, there, walk)
         facts = MediaFacts(
             container=container.format.name,
             origin_s=origin,
             picture=picture,
-            sound=_sound_facts(cast("AudioStream", audio), walk, origin) if audio is not None else None,
-            declared_s=container.duration / av.time_base if container.duration else None,
-            extent_s=max((t + d for t, d in stamps), default=0.0) - min((t for t, _ in stamps), default=0.0),
+            sound=_sound_facts(cast("AudioStream", audio), walk, origin) if audio in there else None,
+            declared_s=declared,
+            extent_s=extent,
             timeline=walk.timeline,
             limits=limits,
-            fault="the picture track cannot be decoded" if tracks(container, "video") and not shown else "",
+            fault="; ".join(faults),
         )
     limits.check_seconds(facts.seconds)
     return facts
+
+
+def _durations(container: InputContainer, streams: Sequence[Stream], walk: _Walk) -> tuple[float | None, float]:
+    """Seconds by the header, and by the packets: of these tracks where each has its own, else of the whole file.
+
+    A header may count from the file's time 0 or from its first packet.
+    """
+    stamps = [stamp for track_stamps in walk.stamps.values() for stamp in track_stamps]
+    first, last = min((t for t, _ in stamps), default=0.0), max((t + d for t, d in stamps), default=0.0)
+    own = [in_seconds(s.duration, s.time_base) for s in streams if s.duration and s.time_base]
+    if own and len(own) == len(streams):
+        return max(own), last - first
+    declared = container.duration / av.time_base if container.duration else None
+    return declared, max(walk.ended, last - first)
 
 
 def _picture_facts(stream: VideoStream, walk: _Walk, origin: float) -> PictureFacts:
@@ -240,6 +277,12 @@ def _picture_facts(stream: VideoStream, walk: _Walk, origin: float) -> PictureFa
     if walk.numbered:
         origin = stamps[0][0]  # the first picture comes out some packets after its own
     times = np.maximum(np.array([time for time, _ in stamps]) - origin, 0.0)
+    spaced = not walk.numbered and walk.untimed == 0 and bool((np.diff(times) > 0).all())
+    if stream.container.format.name == "mpeg" and not spaced:  # ffmpeg guesses most times; the rate is constant
+        even = step * np.arange(len(times))
+        times = even + np.maximum.accumulate(times - even)
+    # repeated at last, it stays to the end of the sound: the encoder of a still picture sends nothing more
+    held_until = min(walk.ended, walk.repeated + TAIL_S) if walk.repeated > stamps[-1][0] else -math.inf
     aspect = float(stream.sample_aspect_ratio or 1)
     return PictureFacts(
         codec=stream.codec_context.codec.canonical_name,
@@ -251,8 +294,8 @@ def _picture_facts(stream: VideoStream, walk: _Walk, origin: float) -> PictureFa
         rate=per_second,
         step=step,
         times=times,
-        end_s=float(times[-1]) + min(stamps[-1][1] or step, LONGEST_HOLD_S),
-        spaced=not walk.numbered and walk.untimed == 0 and bool((np.diff(times) > 0).all()),
+        end_s=max(float(times[-1]) + min(stamps[-1][1] or step, LONGEST_HOLD_S), held_until - origin),
+        spaced=spaced,
         leading=walk.leading,
         trimmed=walk.discarded > 0,
         corrupt=walk.corrupt,

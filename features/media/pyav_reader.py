@@ -37,7 +37,8 @@ class PyavPictures(Pictures):
         self._decoder: Decoder[VideoFrame] = Decoder(path, "video", facts.timeline, facts.limits)
         decoded = self._decoder.frames(self._needless)
         timed = ((None if t is None else t - facts.origin_s, frame) for t, frame in decoded)
-        self._picker = FramePicker(steady(timed, picture.step))
+        back = 1.0 if facts.container == "mpeg" else 0.5  # there, ffmpeg guesses most times, too early if at all
+        self._picker = FramePicker(steady(timed, picture.step, back))
         self._converted: tuple[VideoFrame | None, dict[int, NDArray[np.uint8]]] = (None, {})
 
     @property

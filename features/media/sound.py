@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from av.audio.frame import AudioFrame
-from av.audio.resampler import AudioResampler
+from av.filter import Graph
 from numpy.typing import NDArray
 
 from features.media.clip import SoundNeed, Span
@@ -30,7 +32,7 @@ class _Line:
 
     def __init__(self, rate: int) -> None:
         self.rate = rate
-        self._resampler: AudioResampler | None = None
+        self._mixer: Graph | None = None
         self._position = 0
         self._audible = 0  # position of the first sample that counts; before it, the filter's start
         self._pieces: list[tuple[int, Wave]] = []
@@ -41,7 +43,7 @@ class _Line:
         Silence goes first, so that the resampler's first sample coincides with one of this rate.
         """
         self.end()
-        self._resampler = AudioResampler(format="flt", layout="mono", rate=self.rate)
+        self._mixer = _mixer(first, self.rate)
         start, stored = round(time * first.sample_rate), first.sample_rate
         unit = stored // math.gcd(stored, self.rate)  # after so many, samples of both rates coincide
         silence = start % unit + unit * math.ceil(FILTER / unit) if start else 0
@@ -51,10 +53,11 @@ class _Line:
             self.add(_silence(silence, first))
 
     def add(self, frame: AudioFrame | None) -> None:
-        """Resample one frame; None flushes the resampler."""
-        if self._resampler is None:
+        """Mix and resample one frame; None flushes."""
+        if self._mixer is None:
             return
-        for piece in self._resampler.resample(frame):
+        self._mixer.push(frame)
+        for piece in iter(partial(_pulled, self._mixer), None):
             samples = piece.to_ndarray().reshape(-1).astype(np.float32)
             early = min(max(self._audible - self._position, 0), len(samples))
             if early < len(samples):
@@ -64,7 +67,7 @@ class _Line:
     def end(self) -> None:
         """Flush; the next frame needs `begin`."""
         self.add(None)
-        self._resampler = None
+        self._mixer = None
 
     def cut(self, span: Span) -> Wave | None:
         """(N,) samples of a span, zeros where there is no sound; None where there is none at all.
@@ -83,8 +86,34 @@ class _Line:
         return np.clip(wave, -1.0, 1.0, out=wave) if found else None
 
 
+def _mixer(like: AudioFrame, rate: int) -> Graph:
+    """Mixes frames like this one to one channel: by ffmpeg's weights, or evenly where their places are unknown."""
+    layout, count = like.layout.name, like.layout.nb_channels
+    # of ambisonic sound the first channel is that of an omnidirectional microphone
+    even = "c0" if layout.startswith("ambisonic") else "+".join(f"{1 / count}*c{n}" for n in range(count))
+    for mix in ([], [("pan", f"mono|c0={even}")]):
+        graph = Graph()
+        given = {"sample_rate": str(like.sample_rate), "sample_fmt": like.format.name, "channel_layout": layout}
+        nodes = [graph.add("abuffer", **given, time_base=str(like.time_base)), *(graph.add(*one) for one in mix)]
+        nodes += [graph.add("aformat", sample_rates=str(rate), sample_fmts="flt", channel_layouts="mono")]
+        try:
+            graph.link_nodes(*nodes, graph.add("abuffersink")).configure()
+            break
+        except ValueError:  # no weights for these channels
+            continue
+    return graph
+
+
+def _pulled(mixer: Graph) -> AudioFrame | None:
+    try:
+        return cast(AudioFrame, mixer.pull())
+    except (BlockingIOError, EOFError):
+        return None
+
+
 def _silence(count: int, like: AudioFrame) -> AudioFrame:
-    frame = AudioFrame(format=like.format.name, layout=like.layout.name, samples=count)
+    """Its channels are unnamed: a mixer takes them for those of its frames. PyAV cannot make custom orders."""
+    frame = AudioFrame(format=like.format.name, layout=f"{like.layout.nb_channels} channels", samples=count)
     for plane in frame.planes:
         plane.update((b"\x80" if like.format.bits == 8 else b"\0") * plane.buffer_size)
     frame.sample_rate, frame.time_base = like.sample_rate, like.time_base

@@ -29,7 +29,7 @@ from av.subtitles.stream import SubtitleStream
 from features.errors import InputError
 from features.files import is_bare, read_file
 from features.media.clip import Cue, SubtitleNeed
-from features.media.container import Timeline, only, open_media, packet_time, packets
+from features.media.container import Timeline, beside_pictures, only, open_media, packet_time, packets
 from features.media.library import SUBTITLES
 
 TEXT_CODECS = frozenset(("subrip", "srt", "webvtt", "mov_text", "ass", "ssa", "text"))
@@ -113,6 +113,7 @@ def _inside(path: Path, language: str, origin_s: float, timeline: Timeline) -> l
             if stream.codec_context is not None
             and stream.codec_context.name in TEXT_CODECS
             and not stream.disposition & Disposition.forced
+            and beside_pictures(container, stream)
         ]
         texts.sort(
             key=lambda s: (not _speaks(s.language or "", language), not s.disposition & Disposition.default)
@@ -131,7 +132,7 @@ def _cues(
         if timeline is not None:
             timeline.apply(packet)
         time = packet_time(packet, base)
-        if packet.size == 0 or time is None or len(cues) >= MOST_CUES:
+        if time is None or len(cues) >= MOST_CUES:
             continue
         start = time - origin_s
         end = start + min(float((packet.duration or 0) * base), LONGEST_CUE_S)

@@ -1,7 +1,6 @@
 from .export import export_stream as export_stream
 from .feature_store import FeatureStore as FeatureStore
 from .feature_store import are_failures as are_failures
-from .feature_store import summarise as summarise
 from .layout import MISSING as MISSING
 from .layout import PRESENT as PRESENT
 from .layout import ROW as ROW
@@ -12,6 +11,11 @@ from .manifest import Manifest as Manifest
 from .manifest import check_names as check_names
 from .manifest import declare as declare
 from .merge import merge_stores as merge_stores
+from .summary import summarise as summarise
+from .upkeep import drop_gone as drop_gone
+from .upkeep import gone_from as gone_from
+from .upkeep import taken_over as taken_over
+from .upkeep import tombstone as tombstone
 from .verify import check_store as check_store
 from .verify import repair as repair
 from .words_export import as_csv as as_csv

@@ -3,7 +3,8 @@
 All parts of a store -> its rows, one a clip:
 
     row of a failure     counts until its video succeeds, in a shard of the same number or a later one
-    row of a success     counts until its file changes: its size or the hash of its content differs
+    row of a success     counts until its file changes: its size or the hash of its content differs; or its cut
+    tombstone            ends what counts of its video, in shards of lower numbers
     rows of one clip     are united: of each column, the last value that is not null
 """
 
@@ -13,7 +14,6 @@ import math
 import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from shlex import quote
@@ -22,7 +22,6 @@ from typing import Any, NamedTuple, final
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
@@ -31,7 +30,7 @@ from features.files import entry, open_file, regular_size
 from features.media import FAILED, TIMED_OUT
 from features.store import layout
 from features.store.manifest import Manifest
-from features.store.shard import LIMITS, TEXT, Utterance, damaged, decoded, read_part, read_sums, read_words
+from features.store.shard import DROPPED, TEXT, Utterance, damaged, decoded, read_part, read_sums, read_words
 
 OPEN_SHARDS, OPEN_BYTES = 64, 1 << 27  # memory maps kept open: what was read of them counts as memory
 OPEN_WORDS = 16  # files of words whose content is kept
@@ -96,6 +95,11 @@ class FeatureStore:
         """The clips whose every stream is known, without those that failed; index clip_id."""
         usable = self.rows[list(self.manifest.streams)].notna().all(axis=1) & ~are_failures(self.rows)
         return self.rows if usable.all() else self.rows[usable]
+
+    @cached_property
+    def files(self) -> pd.DataFrame:
+        """The files as they were last seen: index video; file_bytes, 0 of an import; file_sha256, file_mtime."""
+        return self.rows.groupby("video")[["file_bytes", "file_sha256", "file_mtime"]].last()
 
     @cached_property
     def failed(self) -> Mapping[str, str]:
@@ -289,19 +293,25 @@ def are_failures(rows: pd.DataFrame) -> pd.Series[bool]:
 
 
 def _that_count(rows: pd.DataFrame, streams: list[str]) -> pd.DataFrame:
-    """Rows in order of time, without failures before a success, files that changed, and empty rows."""
-    fails = are_failures(rows)
+    """Rows in order of time, without failures before a success, of files that changed or are dropped, or empty."""
+    fails, order, video = are_failures(rows), rows["number"], rows["video"]
     succeeded = ~fails & rows[streams].notna().any(axis=1)
-    if not fails.any() and succeeded.all() and not rows["video"].duplicated().any():
+    if not fails.any() and succeeded.all() and not video.duplicated().any():
         return rows  # the usual store, much faster
-    order = rows["number"]
-    last_success = order[succeeded].groupby(rows["video"][succeeded]).max()
-    since = order[fails] > last_success.reindex(rows["video"][fails]).fillna(-1).to_numpy()
+    dropped = rows["verdict"] == DROPPED
+    if dropped.any():
+        since = video.map(order[dropped].groupby(video[dropped]).max()).fillna(-1)
+        return _that_count(rows[~dropped & (order >= since)], streams)
+    last_success = order[succeeded].groupby(video[succeeded]).max()
+    since = order[fails] > last_success.reindex(video[fails]).fillna(-1).to_numpy()
+    no_file = rows["file_sha256"].isna()  # an import has none, or does not read it
     of_last = rows[succeeded].groupby("video")[["file_bytes", "file_sha256"]].last()
-    size, digest = (rows["video"].map(of_last[name]) for name in of_last)
-    same_size = (rows["file_bytes"] == size) | (rows["file_bytes"] == 0)  # an import has no file
-    same_content = (rows["file_sha256"] == digest) | rows["file_sha256"].isna() | digest.isna()
-    counts = succeeded & same_size & same_content
+    of_last["clips_of_video"] = rows[succeeded & ~no_file].groupby("video")["clips_of_video"].last()
+    size, digest, cut = (video.map(of_last[name]) for name in of_last)
+    same_size = (rows["file_bytes"] == size) | (rows["file_bytes"] == 0)
+    same_content = ((rows["file_sha256"] == digest) & (rows["clips_of_video"] == cut)) | no_file | digest.isna()
+    # rows without streams, of a file that has some, may hold a later time of change
+    counts = (succeeded | ~(fails | no_file)) & size.notna() & same_size & same_content
     counts[fails] = since
     return rows[counts]
 
@@ -326,69 +336,3 @@ def _places(rows: pd.DataFrame, streams: list[str], united: pd.DataFrame) -> dic
         places[clips[there]] = shards[there]  # in order of time: later rows replace earlier ones
         found[stream] = np.where((united[stream] == layout.PRESENT).to_numpy(bool), places, np.int32(-1))
     return found
-
-
-def summarise(store: FeatureStore) -> list[dict[str, Any]]:
-    """What a store holds, one entry a stream, for JSON; of each file of rows, only the header is read."""
-    usable = store.rows[~are_failures(store.rows)]
-    summaries = []
-    for stream, declared in store.manifest.streams.items():
-        made_by = dict(declared.fingerprint)
-        parameters = dict(made_by.get("parameters") or {})
-        try:
-            needs = parameters.pop("needs", ())
-            sampling = [_sampling(kind, need) for each in needs for kind, need in each.items()]
-        except (TypeError, ValueError, LookupError, AttributeError) as error:
-            raise InputError(f"{store.name}: the needs in the fingerprint of '{stream}' are damaged") from error
-        summaries.append(
-            {
-                "stream": stream,
-                "extractor": made_by["extractor"],
-                "version": made_by["version"],  # of the extractor's code
-                "model": made_by.get("model"),
-                "revision": made_by.get("revision"),
-                "size": made_by["dim"],
-                "named": sum(map(bool, made_by["columns"])),  # columns with a name
-                "sampling": sampling,
-                "parameters": parameters,  # other than the sampling
-                "fingerprint": declared.digest,
-                "overwritten": len(declared.overwritten),  # how often
-                "code": dict(declared.code),  # version by package, when the stream was declared
-                "present": int((usable[stream] == layout.PRESENT).sum()),  # clips
-                "missing": int((usable[stream] == layout.MISSING).sum()),
-                "unknown": int(usable[stream].isna().sum()),  # not extracted yet
-                **_on_disk(store.directory, stream, made_by["dim"]),
-            }
-        )
-    return summaries
-
-
-def _sampling(kind: str, need: Mapping[str, Any]) -> str:
-    if kind == "FrameNeed":
-        window = f", windows of {need['window']} every {need['stride']}" if need["window"] > 1 else ""
-        return f"frames {need['fps']:g}/s {need['size']} px{window}"
-    if kind == "SubtitleNeed":
-        return f"subtitles {need['language']}".strip()
-    if kind == "SoundNeed":
-        return f"sound {need['rate']} Hz"
-    return f"{kind} " + " ".join(f"{key}={value}" for key, value in need.items())
-
-
-def _on_disk(directory: Path, stream: str, dim: int) -> dict[str, Any]:
-    """Rows, bytes and files of a stream over all shards, and whether all shards have times."""
-    if dim == 0:
-        files = list((directory / stream).glob("[!.]*" + layout.WORDS))
-        sizes, counts = {path.name: regular_size(path) for path in files}, []
-        for path in files:
-            with suppress(pa.ArrowException, OSError), pa.OSFile(str(path)) as source:  # verify reports damage
-                counts.append(pq.ParquetFile(source, **LIMITS).metadata.num_rows)
-        return {"rows": sum(counts), "bytes": sum(sizes.values()), "files": len(files), "timed": bool(files)}
-    sizes = {path.name: regular_size(path) for path in (directory / stream).glob("[!.]*" + layout.ROWS)}
-    shards, rows = {name.removesuffix(layout.ROWS) for name in sizes if not name.endswith(layout.TIMES)}, 0
-    for shard in shards:
-        with open_file(directory / stream / (shard + layout.ROWS)) as file:
-            header = int.from_bytes(file.read(8), "little")
-        content = max(0, sizes[shard + layout.ROWS] - 8 - header)  # of a damaged file 0: verify reports it
-        rows += content // (2 * dim)
-    timed = bool(shards) and all(shard + layout.TIMES in sizes for shard in shards)
-    return {"rows": rows, "bytes": sum(sizes.values()), "files": len(sizes), "timed": timed}

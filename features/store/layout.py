@@ -1,4 +1,4 @@
-"""The format of a feature store on disk, version 5: a directory that many jobs fill without coordination.
+"""The format of a feature store on disk, version 6: a directory that many jobs fill without coordination.
 
     store.json                            format version, how videos are cut, what made each stream (manifest.py)
     parts/<shard>.parquet                 the rows of one shard, columns as below
@@ -35,11 +35,14 @@ and devices are refused, and sizes are compared before memory is taken.
     clip_id video start_s end_s         the clip; times in seconds
     verdict note reader                 how decoding went
     clips_of_video                      number of clips of its file
-    file_bytes file_sha256              the file: size, and SHA-256 of its content
+    file_bytes file_sha256 file_mtime   the file: size, SHA-256 of its content, seconds since 1970 of its change
     file_seconds width height fps       duration, upright picture in square pixels, frames a second
     video_codec audio_codec audio_rate  as ffmpeg names them; samples a second
     written_at                          seconds since 1970, for information
     <stream>                            present, missing, or null where it is not extracted yet
+
+A row of verdict `dropped` is a tombstone: rows of its video in shards of lower numbers no longer count. A row
+without any stream only records another file_mtime of the same content.
 
 Columns of the file are null where they do not apply, or where an import cannot know them. The key-value metadata
 `streams` holds {stream: version}: a stream's column counts if store.json lists this version, and `present`
@@ -71,7 +74,12 @@ COLUMN_TYPES = {"float": pa.float64(), "int": pa.int32(), "str": pa.string()}
 SCHEMA = pa.schema(
     {"clip_id": pa.string(), "video": pa.string(), "start_s": pa.float64(), "end_s": pa.float64()}
     | dict.fromkeys(("verdict", "note", "reader"), pa.string())
-    | {"clips_of_video": pa.int32(), "file_bytes": pa.int64(), "file_sha256": pa.string()}
+    | {
+        "clips_of_video": pa.int32(),
+        "file_bytes": pa.int64(),
+        "file_sha256": pa.string(),
+        "file_mtime": pa.float64(),
+    }
     | {each.name: COLUMN_TYPES[str(each.type).removesuffix(" | None")] for each in fields(SourceFacts)}
     | {"written_at": pa.float64()}
 )
@@ -149,6 +157,7 @@ class ClipRecord:
     clips_of_video: int
     file_bytes: int
     file_sha256: str = ""  # hexadecimal; empty where it is not known
+    file_mtime: float | None = None  # None where it is not known
     source: SourceFacts | None = None  # None where it is not known
     streams: Mapping[str, Float16Stream | Lines | None] = field(default_factory=dict)  # None: missing
     times: Mapping[str, Times] = field(default_factory=dict)  # of the rows of streams; imports have none

@@ -39,7 +39,7 @@ from features.files import check_folder, make_folder, parse_json, read_file, rem
 from features.store.layout import FOLDERS, STORE_FILE, is_name, is_stream
 from features.store.writers import Work, store_lock
 
-FORMAT = 5
+FORMAT = 6
 MOST_DIM = 1 << 20  # numbers in a row
 KINDS: dict[str, Any] = {"extractor": str, "version": int, "dim": int, "parameters": dict}  # of a fingerprint
 KINDS |= {"model": str | None, "revision": str | None, "columns": list}

@@ -33,11 +33,12 @@ TEXT = pa.dictionary(pa.int32(), pa.string())  # as text is read: each value onc
 KINDS = {each.name: TEXT if each.type == pa.string() else each.type for each in SCHEMA}
 TEXTS = [name for name, kind in KINDS.items() if kind == TEXT]
 NEEDED = ("clip_id", "video", "start_s", "end_s", "verdict", "clips_of_video", "file_bytes", "written_at")
-ALLOWED = {"verdict": VERDICTS}  # what a column may hold; of a stream:
+DROPPED = "dropped"  # the verdict of a tombstone
+ALLOWED = {"verdict": (*VERDICTS, DROPPED)}  # what a column may hold; of a stream:
 STATES = (PRESENT, MISSING)
 WORDS = pa.schema({"clip_id": pa.string(), "start_s": pa.float64(), "end_s": pa.float64(), "words": pa.string()})
 Utterance = tuple[float, float, str]  # start and end in seconds on the video, and what is said or written then
-SIGNED, LARGEST = ("start_s", "end_s", "written_at"), float(1 << 53)
+SIGNED, LARGEST = ("start_s", "end_s", "written_at", "file_mtime"), float(1 << 53)
 
 
 class Part(NamedTuple):

@@ -21,7 +21,6 @@ from index.scanners.scanner import (
     Scanner,
     Shape,
     cleaned,
-    no_results,
     only_allowed,
 )
 
@@ -76,7 +75,7 @@ class Certified(Scanner):
     def _index(self) -> Any:
         return _index_of(self.codes)
 
-    def scan(self, queries: Floats, count: int, allowed: Allowed | None = None) -> Results:
+    def _scan(self, queries: Floats, count: int, allowed: Allowed | None) -> Results:
         if not bytes_multiply_exactly():
             return Flat(self.vectors, self.shape).scan(queries, count, allowed)
         return self.scan_coded(self._coded(queries), count, allowed)
@@ -84,11 +83,8 @@ class Certified(Scanner):
     def bound(self, queries: Floats) -> Doubles:
         return self._coded(queries).bound
 
-    def scan_coded(self, queries: Coded, count: int, allowed: Allowed | None = None) -> Results:
-        """As `scan`, of queries that are coded already."""
-        count = min(count, len(self.vectors) if allowed is None else allowed.count)
-        if not count:
-            return no_results(len(queries.numbers))
+    def scan_coded(self, queries: Coded, count: int, allowed: Allowed | None) -> Results:
+        """As `scan`, of queries that are coded already; so many rows are allowed."""
         numbers = queries.numbers[:, self.coding.columns(self.pattern)]
         banned = 0 if allowed is None else len(allowed) - allowed.count
         if allowed is None or banned <= FEW:

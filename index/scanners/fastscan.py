@@ -39,7 +39,6 @@ from index.scanners.scanner import (
     chunks,
     cleaned,
     multiple,
-    no_results,
     only_allowed,
     part_starts,
 )
@@ -138,13 +137,10 @@ class FastScan(Scanner):
             index.add(_grouped(some, shape, 1 / PARTS))
         return cls(vectors, shape, kept, index)
 
-    def scan(self, queries: Floats, count: int, allowed: Allowed | None = None) -> Results:
+    def _scan(self, queries: Floats, count: int, allowed: Allowed | None) -> Results:
         index = self.codes  # read even if not needed, so that the first scan detects damage
         every = len(self.vectors)
         found = every if allowed is None else allowed.count
-        count = min(count, found)
-        if not count:
-            return no_results(len(queries))
         flat = Flat(self.vectors, self.shape)
         if found < 4 * count or found < FEW * every:
             return flat.scan(queries, count, allowed)

@@ -40,13 +40,8 @@ class Flat(Scanner):
 
     kind = "flat"
 
-    def scan(self, queries: Floats, count: int, allowed: Allowed | None = None) -> Results:
-        if allowed is not None and allowed.count == len(self.vectors):
-            allowed = None
-        count = min(count, len(self.vectors) if allowed is None else allowed.count)
-        if not count:
-            return no_results(len(queries))
-        if allowed is None:
+    def _scan(self, queries: Floats, count: int, allowed: Allowed | None) -> Results:
+        if allowed is None or allowed.count == len(self.vectors):
             return cleaned(*faiss.knn(queries, self.vectors, count, faiss.METRIC_INNER_PRODUCT))
         if len(queries) >= MANY:
             return self._gathered(queries, count, allowed.rows)
@@ -135,11 +130,8 @@ class GpuFlat(Scanner):
         for start in range(0, len(vectors), GPU_BLOCK):
             self._index.add(np.ascontiguousarray(vectors[start : start + GPU_BLOCK]))
 
-    def scan(self, queries: Floats, count: int, allowed: Allowed | None = None) -> Results:
+    def _scan(self, queries: Floats, count: int, allowed: Allowed | None) -> Results:
         banned = 0 if allowed is None else len(allowed) - allowed.count
-        count = min(count, len(self.vectors) - banned)
-        if not count:
-            return no_results(len(queries))
         if count + banned > GPU_MOST:
             return self._flat.scan(queries, count, allowed)
         found = cleaned(*self._index.search(queries, count + banned))

@@ -23,13 +23,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, final
+from typing import Any, ClassVar, Final, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    pass
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -95,7 +92,6 @@ class Scanner(ABC):
         """Bytes that a scan reads."""
         return self.vectors.nbytes
 
-    @abstractmethod
     def scan(self, queries: Floats, count: int, allowed: Allowed | None = None) -> Results:
         """The best rows by an estimate of their scores.
 
@@ -109,6 +105,12 @@ class Scanner(ABC):
             are found than C, -inf and -1 stand. A kind with a proven bound finds count rows if so many are
             allowed, and no row that it leaves out has a higher estimate.
         """
+        count = min(count, len(self.vectors) if allowed is None else allowed.count)
+        return self._scan(queries, count, allowed) if count else no_results(len(queries))
+
+    @abstractmethod
+    def _scan(self, queries: Floats, count: int, allowed: Allowed | None) -> Results:
+        """The same, where so many rows are allowed."""
 
     @abstractmethod
     def bound(self, queries: Floats) -> Doubles:

@@ -18,21 +18,12 @@ from index.scanners import Partition, Settings
 from index.storage.checksums import check_file, worth_checking
 from index.storage.entries import together
 from index.storage.manifest import INDEX_FILE, Manifest, Origin, Recall, read_manifest, reading
-from index.storage.segment import (
-    Segment,
-    SegmentFacts,
-    as_of,
-    folder_of,
-    of_entries,
-    open_segment,
-    read_facts,
-)
+from index.storage.segment import Segment, SegmentFacts, as_of, folder_of, open_segment, read_facts
 from index.storage.table import STANDARD
 from mee.errors import InputError
 from mee.layout import Layout, Scale
 
 if TYPE_CHECKING:
-    from index.storage.entries import Entries
     from mee.data import Names
 
 TRIES = 100  # when the writer replaces segments faster than they are opened
@@ -51,20 +42,6 @@ class Snapshot:
     scale: Scale | None = None  # of the experts; None: weights of sentences are the model's
     segments: tuple[Segment, ...] = ()
     source: tuple[Path, bytes] | None = field(default=None, repr=False)  # directory, manifest; None: in memory
-
-    @classmethod
-    def of(
-        cls, entries: Entries, layout: Layout, origin: Origin, *, offsets: Mapping[str, Any] | None = None
-    ) -> Snapshot:
-        """An index in memory, scanned flat; offsets: what the clips' offsets are, if they have any.
-
-        Raises:
-            ValueError: an index cannot keep the clips.
-        """
-        has_offsets = offsets is not None
-        entries = entries.checked(layout, offsets=has_offsets)
-        segments = (of_entries(entries, layout, offsets=has_offsets),) if len(entries) else ()
-        return cls(layout, origin, offsets=offsets, segments=segments)
 
     def with_segments(self, segments: Sequence[Segment]) -> Snapshot:
         """The same of other segments."""

@@ -189,7 +189,8 @@ def _read(
     table = pa.Table.from_batches(batches, schema)
     for name, kind in needed.items():
         numbers = kind == pa.float64()
-        if table[name].null_count or (numbers and not all(map(_finite, table[name].chunks))):
+        chunks = table[name].chunks if numbers else ()
+        if table[name].null_count or not all(np.isfinite(_values(each, np.float64)).all() for each in chunks):
             raise ValueError(f"a clip has no {'finite ' if numbers else ''}{name}")
     return table
 
@@ -235,10 +236,6 @@ def _column(column: pa.Array, rows: int) -> pa.Array:
         if not _ascii(buffers[2]):
             column.validate(full=True)
     return pa.Array.from_buffers(column.type, rows, buffers, -1 if column.null_count else 0)  # -1: to be counted
-
-
-def _finite(numbers: pa.Array) -> bool:
-    return bool(np.isfinite(_values(numbers, np.float64)).all())
 
 
 def _values(numbers: pa.Array, kind: type[Number]) -> NDArray[Number]:

@@ -1,3 +1,6 @@
+from .formats import parse_json as parse_json
+from .formats import read_rows as read_rows
+from .formats import read_text as read_text
 from .leaks import check_apart as check_apart
 from .leaks import check_ids_apart as check_ids_apart
 from .leaks import check_images_apart as check_images_apart
@@ -25,5 +28,4 @@ from .tables import read_lines as read_lines
 from .tables import read_names as read_names
 from .tables import read_sentences as read_sentences
 from .tables import read_table as read_table
-from .tables import read_text as read_text
 from .tables import read_videos as read_videos

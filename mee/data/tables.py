@@ -1,47 +1,64 @@
 """Read tables and lists that people write: captions, videos, sentences.
 
-captions    video_id, caption[, split][, query_id]   .csv, .parquet or .jsonl, a row a caption
+captions    video_id, caption[, split][, query_id]   a row a caption, or a row a video with a list of captions
 videos      one a line; or a column video_id of such a table, or of a text whose first line names it
 sentences   one a line; or the captions of such a table
 
-`video_id` (or `video`) is a video's path in the store, with or without its ending, or the id of one clip of it.
+Tables are .csv, .tsv, .parquet, .json and .jsonl, in the forms of mee.data.formats.
+
+`video_id` is a video's path in the store, with or without its ending, or the id of one clip of it. Columns may be
+spelled in another case, with blanks or hyphens. Where there is no `video_id`, the column `video` is taken, or the
+one of id, clip, filename, … that is there, or an index without a name; where there is no `caption`, the one of
+sentence, text, query, …: several are refused, and a command's --columns says which is meant.
+
 A text may also come through a pipe that the shell opened (/dev/stdin, <(…)), not through a named one: it may never
 have a writer.
 
-`split` is train, val or test. All values are text, so "007" stays "007", and all text is UTF-8. Csv is read by the
-standard library in strict mode: it names the line of a stray quote, after which pandas would join several rows.
+`split` is train, val or test. All values are text, so "007" stays "007"; only a whole number that Parquet holds as
+a float is written without its point. A text that is a list of captions, as Python or JSON write it, is one.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Collection, Sequence
+import ast
+import json
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mee.errors import InputError, name_id, usable
-from mee.files import limited, open_file, read_parquet
+from mee.data.formats import SEPARATORS, read_rows, read_text
+from mee.errors import InputError, name_id, name_ids
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SPLITS = ("train", "val", "test")
-SUFFIXES = (".csv", ".parquet", ".jsonl", ".ndjson")
-_SYNONYMS = {"validate": "val", "validation": "val", "dev": "val"}
+SUFFIXES = (".csv", ".tsv", ".parquet", ".json", ".jsonl", ".ndjson")
+_SYNONYMS = {"validate": "val", "validation": "val", "valid": "val", "dev": "val"}
+_SYNONYMS |= {"training": "train", "testing": "test"}
 _FOUND = 8  # columns that a message names
-_COLUMNS = 1000  # of csv: rows are filled up to the header's
+_IDS = "id vid videoid video_name clip clip_id name filename file_name image image_id image_name"
+_UNNAMED = ("", "index", "unnamed_0")
+_INSTEAD = {  # names of a missing column, the likeliest first; one of a group must be there alone
+    "video_id": (("video",), tuple(_IDS.split()), _UNNAMED),
+    "caption": (("captions", "sentence", "sentences", "text", "query", "description"),),
+}
+_LIST = re.compile(r"""\[\s*(?:['"].*['"]\s*)?\]""", re.DOTALL)
 
 
-def read_captions(path: Path) -> pd.DataFrame:
+def read_captions(path: Path, columns: Mapping[str, str] | None = None, *, judged: bool = False) -> pd.DataFrame:
     """Read captions: video_id, caption and, where the file has them, split and query_id; no outer white space.
+
+    `columns`: the file's own names of these, where it has others; `judged`: the right videos are in another file,
+    so that query_id is needed, and video_id is not.
 
     Raises:
         InputError: the file, a column or a value cannot be used.
     """
-    if path.suffix.lower() not in SUFFIXES and path.is_file():
-        raise InputError(f"{path}: captions are read from .csv, .parquet or .jsonl, not '{path.suffix}'")
-    table = read_table(path, ("video_id", "caption"), ("split", "query_id"), what="caption file")
+    ids = ("query_id", "video_id") if judged else ("video_id", "query_id")
+    wanted, more = (ids[0], "caption"), ("split", ids[1])
+    table = read_table(path, wanted, more, what="caption file", columns=columns or {})
     if "split" in table:
         table["split"] = table["split"].str.lower().replace(_SYNONYMS)
         if unknown := sorted(set(table["split"]) - set(SPLITS)):
@@ -63,8 +80,8 @@ def read_names(path: Path) -> list[str]:
     what = "list of videos"
     if path.suffix.lower() not in SUFFIXES:
         lines = read_lines(path, what)
-        header = [field.strip(' "') for field in lines[0].split(",")]
-        if "video_id" not in header and len(header) == 1:  # a table under another name would match nothing
+        header = [field.strip(' "') for field in re.split(f"[{SEPARATORS}]", lines[0])]
+        if "video_id" not in header and "," not in lines[0]:  # a table under another name would match nothing
             return lines
     return list(read_table(path, ("video_id",), what=what)["video_id"])
 
@@ -101,86 +118,120 @@ def read_lines(path: Path, what: str) -> list[str]:
     raise InputError(f"{path} is an empty {what}; write one a line")
 
 
-def read_text(path: Path, what: str = "file") -> str:
-    """The text of a file.
-
-    Raises:
-        InputError: there is none, it cannot be read, or it is not UTF-8.
-    """
-    if path.is_dir() or not path.exists():
-        raise InputError(f"no {what} at '{path}'")
-    piped = path.is_fifo() and path.absolute().parts[1] in ("dev", "proc")
-    try:
-        with path.open("rb") if piped else open_file(path, follow=True) as file:
-            return io.TextIOWrapper(file, encoding="utf-8-sig").read()
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{path}: line {line} is not UTF-8 text; save the file as UTF-8") from error
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def read_table(path: Path, names: Sequence[str], more: Sequence[str] = (), *, what: str = "table") -> pd.DataFrame:
+def read_table(
+    path: Path,
+    names: Sequence[str],
+    more: Sequence[str] = (),
+    *,
+    what: str = "table",
+    columns: Mapping[str, str] | None = None,
+) -> pd.DataFrame:
     """The columns of these names, and more if the table has them; text without outer white space.
 
-    Raises:
-        InputError: it cannot be read, a column is missing, a value is empty, or there are no rows.
-    """
-    import pandas as pd
+    A column caption may hold lists, each of whose captions gets a row. `columns`: the file's own names of columns.
 
-    if not path.is_file():
-        raise InputError(f"no {what} at '{path}'")
-    with usable(f"{path} is not a readable {path.suffix} table; save it again"), limited(path):
-        match path.suffix.lower():
-            case ".parquet":
-                table: pd.DataFrame = read_parquet(path).to_pandas(use_threads=False)
-            case ".jsonl" | ".ndjson":
-                table = pd.read_json(path, lines=True, dtype=False, encoding="utf-8-sig")
-            case _:
-                table = _read_csv(path, what)
-        for name in table.columns.intersection([*names, *more, "video"]):
-            table[name] = table[name].astype("string").str.strip()
-    if "video_id" not in table and "video" in table:
-        table = table.rename(columns={"video": "video_id"})
-    for column in names:
-        if column not in table:
-            found = ", ".join(name_id(str(name)) for name in table.columns[:_FOUND]) or "nothing"
-            raise InputError(
-                f"{path} has no column '{column}'; it has {found}. Name it in the first line, and put text with a "
-                "comma in quotes"
-            )
+    Raises:
+        InputError: it cannot be read, a column is missing, a value is empty or no text, or there are no rows.
+    """
+    own = columns or {}
+    if unknown := sorted(own.keys() - {*names, *more}):
+        raise InputError(f"--columns {unknown[0]}=…: there are {', '.join((*names, *more))}")
+
+    def resolve(header: Iterable[str]) -> dict[str, str]:
+        header = list(header)
+        found = {name: _named(name, header, own, _INSTEAD) for name in names}
+        return {name: named[0] for name, named in found.items() if len(named) == 1}
+
+    table = read_rows(path, resolve, names, what)
+    header = list(table.columns)
+    found: dict[str, int] = {}
+    for name in (*names, *more):
+        named = _named(name, header, own, _INSTEAD if name in names else {})
+        places = [place for place, column in enumerate(header) if column in named]
+        if name in more and not places and name not in own:
+            continue
+        if len(places) != 1:
+            raise InputError(f"{path} {_unclear(name, [header[place] for place in places], header, columns)}")
+        found[name] = places[0]
     if not len(table):
         raise InputError(f"{path} has a header and no rows")
-    columns = [*names, *(name for name in more if name in table)]
-    table = table[columns].reset_index(drop=True)
-    for column in columns:
-        empty = table[column].isna() | (table[column] == "")
-        if empty.any():
-            row = int(empty.to_numpy().argmax()) + 1
-            raise InputError(f"{path}: row {row} of {len(table)} has nothing in column '{column}'")
-    return table
+    table = table.iloc[:, list(found.values())].set_axis(list(found), axis=1)
+    if "caption" in table:
+        table = _unfolded(table)
+    for name in found:
+        texts = table[name] if table[name].dtype == "string" else table[name].map(_as_text).astype("string")
+        texts = texts.str.strip()
+        if (empty := texts.isna() | (texts == "")).any():
+            row = int(empty.to_numpy().argmax())
+            cell, place = str(table[name].iloc[row]).strip(), f"{table.index.name} {table.index[row]}"
+            held = "nothing" if cell in ("", "nan", "None", "<NA>") else name_id(cell)
+            raise InputError(f"{path}: {place} has {held} in column '{name}'; write one text there")
+        if _plain(header[found[name]]) in _UNNAMED and list(texts) == list(map(str, range(len(texts)))):
+            raise InputError(f"{path} {_unclear(name, [], header, columns)}")
+        table[name] = texts
+    return table.reset_index(drop=True)
 
 
-def _read_csv(path: Path, what: str) -> pd.DataFrame:
+def _named(
+    name: str, header: Sequence[str], own: Mapping[str, str], instead: Mapping[str, Sequence[tuple[str, ...]]]
+) -> list[str]:
+    """The columns that may be the one of this name; `instead`: other names that it may have."""
+    if name in own:
+        return [column for column in header if column == own[name]] or [
+            column for column in header if _plain(column) == _plain(own[name])
+        ]
+    for group in ((name,), *instead.get(name, ())):
+        if named := [column for column in header if _plain(column) in group]:
+            return [column for column in named if column == name] or named
+    return []
+
+
+def _plain(name: str) -> str:
+    """Video_ID, "video id " and #video-id are video_id."""
+    return re.sub(r"\W+", "_", name.strip().casefold()).strip("_")
+
+
+def _unclear(name: str, named: Sequence[str], header: Sequence[str], columns: Mapping[str, str] | None) -> str:
+    """Why a column of a name is not clear, for a message."""
+    flag = "" if columns is None else f", or say which it is: --columns {name}=…"
+    if named:
+        return f"has several columns that may be '{name}', {name_ids(named)}; call one of them '{name}'{flag}"
+    there = ", ".join(map(name_id, header[:_FOUND])) or "nothing"
+    called = name_id((columns or {}).get(name, name))
+    advice = f"Name it in the first line, and put text with a comma in quotes{flag}"
+    return f"has no column {called}; it has {there}. {advice}"
+
+
+def _unfolded(table: pd.DataFrame) -> pd.DataFrame:
+    """A row a caption, of a table with lists of captions."""
     import pandas as pd
 
-    lines = csv.reader(io.StringIO(read_text(path, what), newline=""), strict=True)
-    header: list[str] = []
-    rows: list[list[str]] = []
-    try:
-        for fields in lines:
-            if not header:
-                header = [name.strip() for name in fields]
-                if len(header) > _COLUMNS:
-                    raise InputError(f"{path} has {len(header):,} columns; no more than {_COLUMNS:,} are read")
-            elif len(fields) > len(header):
-                raise InputError(
-                    f"{path}: line {lines.line_num} has more fields than the header, {len(fields)} for "
-                    f"{len(header)}; quote text with commas"
-                )
-            elif any(map(str.strip, fields)):
-                rows.append(fields + [""] * (len(header) - len(fields)))
-    except csv.Error as error:
-        raise csv.Error(f"line {lines.line_num}: {error}") from error
-    table = pd.DataFrame(rows, columns=header, dtype="string")
-    return table.loc[:, ~table.columns.duplicated()]
+    values = [_as_list(value) for value in table["caption"]]
+    if not any(isinstance(value, list) for value in values):
+        return table
+    return table.assign(caption=pd.Series(values, table.index, dtype=object)).explode("caption")
+
+
+def _as_list(value: Any) -> Any:
+    """A list where the value is one, or is written as one by Python or JSON."""
+    if isinstance(value, str) and value.startswith("[") and _LIST.fullmatch(text := value.strip()):
+        for read, write in ((json.loads, None), (ast.literal_eval, repr)):
+            try:
+                found = read(text)
+            except (ValueError, SyntaxError):
+                continue
+            if isinstance(found, list) and (write is None or write(found) == text):
+                return found
+        return [[text]]  # no text: NumPy writes no commas, and Python would join the captions
+    value = value.tolist() if hasattr(value, "tolist") else value  # of NumPy, in a table of Parquet
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _as_text(value: Any) -> str | None:
+    """A value of a cell; None where it has no text."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, float):
+        return None if value != value else str(int(value) if value.is_integer() else value)
+    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else None

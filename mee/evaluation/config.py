@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
 from math import inf
@@ -128,6 +128,8 @@ class EvaluateConfig:
 
     captions: Path  # table of captions, or the protocol's annotation files
     protocol: str = FOLDER  # whose captions: folder, a table of your own, or a benchmark: msrvtt-1ka, lsmdc, …
+    columns: Mapping[str, str] = field(default_factory=dict)  # of your own table, where they have other names
+    judgments: Path | None = None  # right videos of your own table's queries, several perhaps: qrels of TREC
     partial: bool = False  # go on where files or scores fall short of the protocol; the result says so
     v2t: Literal["closest", "video", "each"] = "closest"  # how video to text is ranked, see docs/evaluation.md
     normalise: NormaliseConfig = field(default_factory=NormaliseConfig)

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from mee.checkpoint import check_directory, fingerprint, read_training
-from mee.data import FeatureSource, check_apart, check_ids_apart, read_videos
+from mee.data import FeatureSource, check_apart, check_ids_apart, find_videos, read_videos
 from mee.encode import Gallery, encode_captions, encode_gallery
 from mee.errors import InputError
 from mee.evaluation.config import EvaluateConfig, EvaluateModelConfig, EvaluateScoresConfig, NormaliseConfig
@@ -27,6 +27,7 @@ from mee.external_scores import match_scores, read_scores
 from mee.model import MEE, TextEmbedding
 from mee.protocols import SENTENCES, Benchmark, file_stamp, load_benchmark
 from mee.ranking import CONVENTIONS, MixtureScores, Scores
+from mee.text import Unread
 from mee.zero_shot import standing_out
 
 
@@ -52,7 +53,7 @@ def evaluate_model(
     model = MEE.from_pretrained(directory).to(device)
     record = read_training(directory)
     train_list = record.get("train_list") if record.get("protocol") == config.protocol else None
-    benchmark = load_benchmark(config.protocol, config.captions, train_list=train_list, partial=config.partial)
+    benchmark = _benchmark(config, train_list)
     held_out = held_out_pairs(
         benchmark.table, source, record, split=config.split, partial=config.partial, protocol=config.protocol
     )
@@ -82,6 +83,10 @@ def evaluate_model(
             clip_ids = list(clip_of.values())
             videos = set(source.clips.loc[clip_ids, "video"])  # some may have no caption
             check_apart(record, videos, source, what="the gallery", ids=benchmark.gallery)
+        elif config.judgments and held_out.split == "test":  # videos that were judged and are right for no query
+            found, left = find_videos(benchmark.gallery, source, partial=config.partial)
+            clip_ids, left_out = [clip_id for _, clips in found.values() for clip_id in clips], tuple(left)
+            check_apart(record, [video for video, _ in found.values()], source, what="the gallery")
         gallery = encode_gallery(model, source, clip_ids)
         captions = _training_captions(config, benchmark)
         bank = encode_captions(model, captions) if captions else None
@@ -101,14 +106,30 @@ def evaluate_model(
     size = 0 if bank is None else len(bank.packed)
     streams = dict(zip(model.modalities, gallery.video.available.sum(0).tolist()))
     others: dict[str, Any] = {"streams": streams, "without_stream": gallery.without_stream}
-    others["digest"] = measured.digest if measured else ""
+    others |= {"digest": measured.digest, "judgments": measured.judgments} if measured else {}
     parts = {
         "system": system,
         "protocol": protocol_facts(benchmark, *counts, left_out=left_out, train_list=train_list, **others),
         "rules": rules_of(config, normalise.facts(f"{size:,} training captions", size, fitted_on)),
         **figures,
     }
-    return Outcome(parts, measured.answers if measured else None, _notes(held_out, benchmark, streams))
+    unread = Unread().look(model.readers, held_out.pairs.captions)
+    notes = _notes(held_out, benchmark, streams) + unread.notes("captions")
+    notes += _shared(measured) if measured else []
+    return Outcome(parts, measured.answers if measured else None, notes)
+
+
+def _benchmark(config: EvaluateConfig, train_list: str | None = None) -> Benchmark:
+    own: Any = {"columns": config.columns, "judgments": config.judgments}
+    return load_benchmark(config.protocol, config.captions, train_list=train_list, partial=config.partial, **own)
+
+
+def _shared(measured: Measured) -> list[str]:
+    """A note on captions whose text several clips have."""
+    if not measured.shared:
+        return []
+    ways = "text to video each is asked for its own, video to text the copies tie, and a tie is no R@1"
+    return [f"note: {measured.shared:,} captions are shared by several videos: {ways} (docs/evaluation.md)"]
 
 
 def _training_captions(config: EvaluateConfig, benchmark: Benchmark) -> list[str]:
@@ -178,7 +199,7 @@ def evaluate_scores(config: EvaluateScoresConfig, device: torch.device) -> Outco
     Raises:
         InputError: a file cannot be used, or its ids are not the protocol's, or it was trained on test videos.
     """
-    benchmark = load_benchmark(config.protocol, config.captions, partial=config.partial)
+    benchmark = _benchmark(config)
     if benchmark.choices is not None:
         raise InputError(f"{config.protocol} is multiple choice, which needs a model: mee evaluate STORE … MODEL")
     table = benchmark.table
@@ -190,19 +211,24 @@ def evaluate_scores(config: EvaluateScoresConfig, device: torch.device) -> Outco
         check_ids_apart(trained, set(benchmark.gallery), str(config.trained_on))
     ids = {"query_ids": config.query_ids, "clip_ids": config.clip_ids}
     file = read_scores(config.scores, **ids, video=config.video, unit_norm=config.unit_norm, device=device)
-    order = test.sort_values("video_id", kind="stable")  # captions of a video side by side
-    queries = [(query, [video]) for query, video in zip(order["query_id"], order["video_id"])]
+    right: dict[str, list[str]] = {}
+    for query, video in zip(test["query_id"], test["video_id"]):
+        right.setdefault(query, []).append(video)
+    queries = sorted(right.items(), key=lambda item: sorted(item[1]))  # captions of a video side by side
     matched = match_scores(file, queries, benchmark.gallery, partial=config.partial)
     bank = _bank_scores(config, matched.scores.clip_ids, device)
     offsets = config.normalise.offsets(bank)
-    kept = order.iloc[list(matched.queries)]
-    names = Names(kept["query_id"].tolist(), kept["caption"].tolist(), matched.scores.clip_ids)
+    kept = [queries[place][0] for place in matched.queries]
+    caption_of = dict(zip(test["query_id"], test["caption"]))
+    captions = [caption_of[query] for query in kept]
+    names = Names(kept, captions, matched.scores.clip_ids)
     normalised = config.normalise.apply(matched.scores, offsets)
     measured = measure_scores(normalised, matched.positives, names, v2t=config.v2t, resamples=config.bootstrap)
     files = {"trained on": config.trained_on, "bank": config.bank}
     size = 0 if bank is None else bank.queries
     missing, left_out = matched.left_out.sentences, matched.left_out.clips
     counts = ("test", measured.t2v.queries, measured.t2v.candidates)
+    facts: Any = {"digest": measured.digest, "judgments": measured.judgments}
     parts = {
         "system": System(
             name=config.name or config.scores.stem,
@@ -212,11 +238,11 @@ def evaluate_scores(config: EvaluateScoresConfig, device: torch.device) -> Outco
             rule=file.scores.rule,
             trained_on=None if trained is None else f"{len(trained):,} videos, {config.trained_on}",
         ),
-        "protocol": protocol_facts(benchmark, *counts, missing=missing, left_out=left_out, digest=measured.digest),
+        "protocol": protocol_facts(benchmark, *counts, missing=missing, left_out=left_out, **facts),
         "rules": rules_of(config, config.normalise.facts(f"{size:,} captions of {config.bank}", size)),
         **_directions(measured),
     }
-    notes = [f"partial: {sentence}" for sentence in (*benchmark.shortfalls, *missing)]
+    notes = [f"partial: {sentence}" for sentence in (*benchmark.shortfalls, *missing)] + _shared(measured)
     if config.trained_on is None:
         notes.append("note: it is unknown what this system was trained on; --trained-on FILE checks it")
     return Outcome(parts, measured.answers, notes)

@@ -101,6 +101,8 @@ class Measured:
     v2t: Direction
     answers: Answers | None  # None where no names were given
     digest: str = ""  # of the ranked captions, where names were given
+    judgments: int = 0  # right pairs
+    shared: int = 0  # captions whose text is right for other clips, too, where names were given
 
 
 def measure_scores(
@@ -117,12 +119,23 @@ def measure_scores(
     """
     ranking = rank_queries(scores, positives, v2t=v2t, top=ANSWERS if names else 0)
     ways = [direction_of(ranks, resamples=resamples) for ranks in (ranking.t2v, ranking.v2t)]
-    answers, digest = None, ""
+    answers, digest, shared = None, "", 0
     if names and ranking.top:
+        shared = shared_captions(names.captions or names.query_ids, positives)
         answers = Answers(names, ranking.t2v.rank.cpu(), ranking.top, *_best_right(scores, positives))
         digest, *kept = _by_clip(ranking, positives, names)
         ways = [way.model_copy(update={"ranks": ranks}) for way, ranks in zip(ways, kept)]
-    return Measured(ranking, ways[0], ways[1], answers, digest)
+    return Measured(ranking, ways[0], ways[1], answers, digest, len(positives), shared)
+
+
+def shared_captions(captions: Sequence[str], positives: Positives) -> int:
+    """The captions whose text is right for clips, too, that they are not right for themselves."""
+    right: dict[int, set[int]] = {}
+    of_text: dict[str, set[int]] = {}
+    for query, clip in zip(positives.query.tolist(), positives.candidate.tolist()):
+        right.setdefault(query, set()).add(clip)
+        of_text.setdefault(captions[query], set()).add(clip)
+    return sum(clips != of_text[captions[query]] for query, clips in right.items())
 
 
 def _by_clip(ranking: Ranking, positives: Positives, names: Names) -> tuple[str, Floats, Floats]:

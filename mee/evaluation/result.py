@@ -1,6 +1,6 @@
 """A result: one evaluation as a JSON file, with everything that is needed to compare it.
 
-    {"format": "mee-result", "version": 2, "made": ..., "system": ..., "protocol": ..., "rules": ...,
+    {"format": "mee-result", "version": 3, "made": ..., "system": ..., "protocol": ..., "rules": ...,
      "text_to_video": ..., "video_to_text": ..., "choice": ..., "schemes": ..., "removed": ..., "patterns": ...,
      "weights": ..., "best": ..., "worst": ...}
 
@@ -24,7 +24,7 @@ from mee.errors import InputError
 from mee.files import read_file, whole_file
 
 FORMAT: Final = "mee-result"
-VERSION: Final = 2
+VERSION: Final = 3
 WHOLE: Final = "every key must be there"  # the validators' context when a file is read
 ClipRanks = Annotated[tuple[Annotated[float, Field(ge=1)], ...], Field(min_length=1)]
 Metrics = dict[str, float]  # by their names in papers: "R@1", "MedR", …; shares in percent
@@ -79,6 +79,7 @@ class ProtocolFacts(_Part):
     train_list: str | None = None
     queries: int
     gallery: int
+    judgments: int = 0  # right (query, clip) pairs; as many as queries where each has one right clip
     expected_queries: int | None = None  # the protocol's
     expected_gallery: int | None = None
     partial: bool = False
@@ -177,7 +178,7 @@ class Result(_Part):
     """One evaluation."""
 
     format: Literal["mee-result"] = FORMAT
-    version: Literal[2] = VERSION
+    version: Literal[3] = VERSION
     made: Made
     system: System
     protocol: ProtocolFacts

@@ -37,12 +37,19 @@ if TYPE_CHECKING:
 def right_clips(pairs: Pairs, gallery: Gallery) -> tuple[Tensor, Positives]:
     """Find the right clips of every caption; captions without any in the gallery are left out.
 
-    (Q,) int64, the captions' numbers in the pairs, those with the same right clips side by side; the right pairs
-    of these captions, in this order, and of the gallery's clips, those without a stream last.
+    A caption that several pairs have under one id is one query, and the clips of all of them are right.
+
+    (Q,) int64, the captions' first numbers in the pairs, those with the same right clips side by side; the right
+    pairs of these captions, in this order, and of the gallery's clips, those without a stream last.
     """
     row_of = {clip_id: row for row, clip_id in enumerate(gallery.names)}
-    rows = [tuple(sorted({row_of[name] for name in clip_ids if name in row_of})) for clip_ids in pairs.clip_ids]
-    numbers = sorted((number for number in range(len(rows)) if rows[number]), key=rows.__getitem__)
+    first: dict[tuple[str, str], int] = {}
+    right: dict[int, set[int]] = {}
+    for number, key in enumerate(zip(pairs.ids, pairs.captions)):
+        own = right.setdefault(first.setdefault(key, number), set())
+        own.update(row_of[name] for name in pairs.clip_ids[number] if name in row_of)
+    rows = {number: tuple(sorted(own)) for number, own in right.items() if own}
+    numbers = sorted(rows, key=rows.__getitem__)
     if not numbers:
         raise InputError("none of the captions to rank belongs to a clip of the gallery")
     found = [(place, row) for place, number in enumerate(numbers) for row in rows[number]]

@@ -43,7 +43,7 @@ class FolderNames:
 
 
 def sides_of_annotations(
-    path: Path, protocol: str, train_list: str | None, *, partial: bool
+    path: Path, protocol: str, train_list: str | None, *, partial: bool, columns: Mapping[str, str] | None = None
 ) -> tuple[Sides, tuple[str, ...]]:
     """The ids of training and of test videos that annotations name, and how they fall short of the protocol.
 
@@ -52,7 +52,9 @@ def sides_of_annotations(
     Raises:
         InputError: the files cannot be used, or name no training or no test videos.
     """
-    annotations = read_annotations(path, protocol=protocol, train_list=train_list, partial=partial)
+    annotations = read_annotations(
+        path, protocol=protocol, train_list=train_list, partial=partial, columns=columns
+    )
     table = annotations.table
     if "split" not in table:
         lacking = "no column 'split', which says which videos are for training"

@@ -10,14 +10,13 @@ the path is one file that suffices by itself.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, final
 
-from mee.data import SPLITS, read_names, read_text
+from mee.data import SPLITS, parse_json, read_names, read_text
 from mee.errors import InputError, name_id, usable
 from mee.files import limited
 from mee.protocols.protocol import Protocol
@@ -29,16 +28,8 @@ _FOLDERS = ("", "annotation", "annotations", "captions", "metadata", "raw_data",
 
 def read_json(path: Path) -> Any:
     """The content of a JSON file."""
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        content = dict(pairs)
-        if len(content) < len(pairs):
-            key = Counter(key for key, _ in pairs).most_common(1)[0][0]
-            raise InputError(f"{path} has the key {name_id(key)} more than once in one object; keep each once")
-        return content
-
     with usable(f"{path} is not readable JSON; fetch the file again"), limited(path):
-        return json.loads(read_text(path), object_pairs_hook=unique)
+        return parse_json(read_text(path), path)
 
 
 def read_ids(path: Path) -> tuple[str, ...]:

@@ -11,8 +11,8 @@
 
 DiDeMo and ActivityNet: all sentences of a video, joined in the order of time, are one query, with the video's id.
 A DiDeMo description has a span of 5-second chunks from each of several people, and is ordered by their mean start,
-then their mean end. Sentences that start and end together stay in the file's order. train_data.json has more
-videos than the protocol's 8,392, which train_list.txt names.
+then their mean end. Sentences that start and end together stay in the file's order. train_data.json and
+test_data.json have more videos than the protocol's 8,392 and 1,004, which train_list.txt and test_list.txt name.
 
 VATEX: ten captions a video, each a query; its id is the video and the caption's number, from 0. The lists divide
 the official validation videos into validation and test; without train_list.txt, all official training videos
@@ -44,7 +44,7 @@ def read_didemo(protocol: Protocol, path: Path, _: str | None) -> Reading:
     for split in ("train", "val"):
         files.find(f"{split}_data.json", role=split)
     paragraphs = {split: _didemo(file) for split, file in files.read.items()}
-    return _reading(files, paragraphs, files.read_lists("{}_list.txt"))
+    return _reading(files, paragraphs, files.read_lists("{}_list.txt"), has_lists=True)
 
 
 def read_activitynet(protocol: Protocol, path: Path, _: str | None) -> Reading:
@@ -55,8 +55,10 @@ def read_activitynet(protocol: Protocol, path: Path, _: str | None) -> Reading:
     return _reading(files, {split: _activitynet(file) for split, file in files.read.items()}, {})
 
 
-def _reading(files: AnnotationFiles, paragraphs: dict[str, Paragraphs], lists: Ids) -> Reading:
-    """The paragraphs of all videos of a split, or of those that a list names."""
+def _reading(
+    files: AnnotationFiles, paragraphs: dict[str, Paragraphs], lists: Ids, *, has_lists: bool = False
+) -> Reading:
+    """The paragraphs of all videos of a split, or of those that a list names; `has_lists`: one should."""
     ids = {split: lists.get(split, tuple(videos)) for split, videos in paragraphs.items()}
     rows = []
     for split, videos in ids.items():
@@ -64,7 +66,8 @@ def _reading(files: AnnotationFiles, paragraphs: dict[str, Paragraphs], lists: I
             in_time = sorted(paragraphs[split].get(video, ()), key=lambda sentence: sentence[0])
             text = " ".join(sentence.strip() for _, sentence in in_time if sentence.strip())
             rows += [(video, video, text, split)] if text else []
-    return Reading(table=caption_table(rows), ids=ids, files=files.read)
+    absent = {split: f"{split}_list.txt" for split in ids if has_lists and split not in lists}
+    return Reading(table=caption_table(rows), ids=ids, files=files.read, lists=absent)
 
 
 def _didemo(path: Path) -> Paragraphs:

@@ -7,9 +7,9 @@
     LSMDC16_multiple_choice_train.csv, …_valid.csv
         the same five fields, the right sentence, and four wrong ones
 
-Tabs between fields, no header, quotes are letters like others. 101,079 / 7,408 / 1,000 rows, 10,053 of multiple
-choice. Clip ids of the training file repeat, and five of its rows have no sentence, which are left out. Source of
-the multiple choice's fields and counts: the README that the challenge ships with its files.
+Tabs between fields, no header (some copies have one), quotes are letters like others. 101,079 / 7,408 / 1,000
+rows, 10,053 of multiple choice. Clip ids of the training file repeat, and five of its rows have no sentence, which
+are left out. Source of the multiple choice's fields and counts: the README that comes with the challenge's files.
 
 The video is `<clip_id>.avi`, as shipped in a folder of its film: the id without its trailing time stamps.
 """
@@ -31,9 +31,11 @@ if TYPE_CHECKING:
 
 _FOLDERS = ("lsmdc2016", "LSMDC")
 _BEFORE = 5  # fields before the first sentence: the clip id and four times
+_HEADER = ("clip_id", "video_id", "clip", "video", "id", "key", "name")
 _ONE = ((_BEFORE, _BEFORE + 1, _BEFORE + len(SENTENCES)), "6: clip_id, four times, sentence")
 _FIVE = ((_BEFORE + len(SENTENCES) + 1,), "11: clip_id, four times, five sentences, the right one's number")
 _CLIP = re.compile(r".+_\d+(\.\d+)+-\d+(\.\d+)+")
+_TEST = ("LSMDC16_challenge_1000_publictect.csv", "LSMDC16_challenge_1000_publictest.csv")  # as it is, and meant
 _TRAINING = {
     "train": ("LSMDC16_annos_training.csv", "LSMDC16_multiple_choice_train.csv"),
     "val": ("LSMDC16_annos_val.csv", "LSMDC16_multiple_choice_valid.csv"),
@@ -43,7 +45,7 @@ _TRAINING = {
 def read_retrieval(protocol: Protocol, path: Path, _: str | None) -> Reading:
     """1,000 sentences among 1,000 clips."""
     files = AnnotationFiles(path, protocol, _FOLDERS)
-    rows = _rows(files.need("LSMDC16_challenge_1000_publictect.csv", role="test", alone=True), "test")
+    rows = _rows(files.need(*_TEST, role="test", alone=True), "test")
     return _reading(files, rows, tuple(row[1] for row in rows))
 
 
@@ -104,10 +106,12 @@ def _lines(path: Path, lengths: tuple[int, ...], wanted: str) -> Iterator[tuple[
                 "give the file as it was shipped"
             )
         clip_id = fields[0].strip()
+        if number == 1 and clip_id.lower().lstrip("#") in _HEADER:
+            continue
         if not _CLIP.fullmatch(clip_id):
             raise InputError(
                 f"{path}: line {number} begins with {name_id(clip_id)}, which is no clip id such as "
-                "0001_American_Beauty_00.00.51.926-00.00.54.129; give the file as it was shipped, without a header"
+                "0001_American_Beauty_00.00.51.926-00.00.54.129; give the file as it was shipped"
             )
         times[clip_id] += 1
         query = clip_id if times[clip_id] == 1 else f"{clip_id}#{times[clip_id]}"

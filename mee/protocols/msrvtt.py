@@ -14,7 +14,7 @@ A query's id is its `sen_id`, and for 1k-A its `key`. Training lists (a file tak
 Captions circulate in three shapes, whose column `split` is not read: some copies mark every video `train`. Where
 two files number their sentences alike, the ids are `video7010:5`.
 
-    MSRVTT_data.json                               {videos[]: video_id, …; sentences[]: sen_id, video_id, caption}
+    MSRVTT_data.json, MSRVTT_v2.json               {videos[]: video_id, …; sentences[]: sen_id, video_id, caption}
     train_val_videodatainfo.json and test_…        the same, in two files
     MSR_VTT.json                                   {annotations[]: image_id, caption[, id]}
 """
@@ -147,7 +147,7 @@ def _captions(
     files: AnnotationFiles, *, alone: bool = False, needed: bool = True
 ) -> tuple[list[Sentence], list[str]]:
     """Every sentence and every video of whichever files there are; ``alone``: one suffices for the protocol."""
-    paths = [files.find("MSRVTT_data.json", "MSR_VTT.json", role="captions", alone=alone)]
+    paths = [files.find("MSRVTT_data.json", "MSRVTT_v2.json", "MSR_VTT.json", role="captions", alone=alone)]
     if paths == [None]:
         parts = {"train": "train_val_videodatainfo.json", "test": "test_videodatainfo.json"}
         paths = [files.find(name, role=f"captions, {part}") for part, name in parts.items()]

@@ -1,7 +1,9 @@
 """MSVD: 1,200 / 100 / 670 videos without sound, up to about 80 captions each, every one a query of its own.
 
     raw-captions.pkl                             {video: [[token, …], …]}
-    raw-captions.json, msvd_captions.json        {video: [caption, …]}
+    raw-captions.json, msvd_captions.json,
+    captions_msvd.json                           {video: [caption, …]}
+    AllVideoDescriptions.txt                     video caption; lines that begin with # are comments
     train_list.txt, val_list.txt, test_list.txt  a video a line, such as -4wsuPCjDBc_5_15
 
 A caption's query id is its video and its number, from 0: -4wsuPCjDBc_5_15#0.
@@ -21,12 +23,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, final
 
+from mee.data import read_text
 from mee.errors import InputError, name_id, usable
 from mee.files import limited
 from mee.protocols.files import AnnotationFiles, read_json
 from mee.protocols.protocol import Protocol, Reading, caption_table, numbered
 
-_CAPTIONS = ("raw-captions.pkl", "raw-captions.json", "msvd_captions.json", "msvd_captions.*.json")
+_LINES = "AllVideoDescriptions.txt"
+_JSON = ("raw-captions.json", "msvd_captions.json", "captions_msvd.json", "msvd_captions.*.json")
 _UNFOLDED = 16  # characters of captions for a byte of a file: real ones unfold to two or three
 _PLAIN = (
     "PROTO FRAME STOP MARK POP POP_MARK DUP NONE PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET "
@@ -40,7 +44,7 @@ _KNOWN: dict[int, Any] = dict(pickle._Unpickler.dispatch)  # Python's function f
 def read(protocol: Protocol, path: Path, _: str | None) -> Reading:
     """Captions of the listed videos."""
     files = AnnotationFiles(path, protocol, ("msvd_data", "MSVD", "high-quality/structured-symlinks"))
-    captions_file = files.need(*_CAPTIONS, role="captions")
+    captions_file = files.need("raw-captions.pkl", *_JSON, _LINES, role="captions")
     names = ("{}_list.txt", "msvd_{}_list.txt")
     files.need(*(name.format("test") for name in names))
     ids = files.read_lists(*names)
@@ -49,6 +53,15 @@ def read(protocol: Protocol, path: Path, _: str | None) -> Reading:
 
 
 def _captions(path: Path) -> dict[str, list[str]]:
+    if path.name == _LINES:
+        described: dict[str, list[str]] = {}
+        for number, line in enumerate(read_text(path).split("\n"), 1):
+            video, _, caption = line.strip().partition(" ")
+            if video and not caption and not line.startswith("#"):
+                raise InputError(f"{path}: line {number} has no caption; fetch the file again")
+            if caption and not line.startswith("#"):
+                described.setdefault(video, []).append(caption)
+        return described
     if path.suffix.lower() == ".pkl":
         risk = "anything else could run code; if you trust it, load it yourself and save its content as JSON"
         with usable(f"{path} is not a complete pickle of lists, dicts and text only ({risk})"), limited(path):

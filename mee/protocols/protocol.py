@@ -69,6 +69,8 @@ class Reading:
     expected: Ids = field(default_factory=dict)  # where a rule names the videos
     counted: Mapping[str, int] = field(default_factory=dict)  # split -> count, where it is not that of `ids`
     choices: pd.DataFrame | None = None
+    lists: Mapping[str, str] = field(default_factory=dict)  # split -> the file, not there, that names its videos
+    short: tuple[str, ...] = ()  # how it falls short besides, a phrase each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +79,9 @@ class Benchmark:
 
     protocol: Protocol
     train_list: str | None  # which of the protocol's training lists; None where it has none
-    table: pd.DataFrame  # a row a query, its id unique within a split; no column split in `folder` without one
+    # a row a query, its id unique within a split (in `folder`, a row for each right video of a query, with one
+    # caption); no column split in `folder` without one
+    table: pd.DataFrame
     gallery: tuple[str, ...] = ()  # every test video, in the file's order, captioned or not
     shortfalls: tuple[str, ...] = ()  # of the protocol, a phrase each; only with partial
     files: Mapping[str, str] = field(default_factory=dict)  # what was read: role -> name and SHA-256
@@ -137,7 +141,11 @@ def check(reading: Reading, protocol: Protocol, path: Path, *, train_list: str |
         called = f"the {_CALLED[first]} videos"
         refuse_overlap(called, ids.get(first, ()), _CALLED[second], ids.get(second, ()), path)
     of_split = table if "split" in table else table.assign(split="test")
-    again = of_split[of_split.duplicated(["query_id", "split"])]
+    key = ["query_id", "split"]
+    again = of_split[of_split.duplicated(key)]
+    if len(again) and not fixed:  # the right videos of one query
+        caption = of_split.groupby(key)["caption"].transform("first")
+        again = of_split[of_split.duplicated([*key, "video_id"]) | (caption != of_split["caption"])]
     if len(again):
         number, names = count(len(again), "caption"), name_ids(again["query_id"].unique().tolist())
         raise InputError(f"{path} has {number} under the id of another one: {names}; give each its own")
@@ -145,7 +153,7 @@ def check(reading: Reading, protocol: Protocol, path: Path, *, train_list: str |
     shortfalls = tuple(_shortfalls(reading, of_split, protocol, used_list))
     if shortfalls and not partial:
         advice = "complete the files, or go on with --partial, which every result will show"
-        raise InputError(f"{path} falls short of {protocol.name}: {'; '.join(shortfalls)}; {advice}")
+        raise InputError(f"{path} does not match {protocol.name}: {'; '.join(shortfalls)}; {advice}")
     splits = set(of_split["split"][of_split["caption"] != ""])
     if ids.get("test") and "test" not in splits:
         raise InputError(f"{path} has no caption of any test video of {protocol.name}; fetch its captions")
@@ -180,6 +188,8 @@ def _shortfalls(reading: Reading, table: pd.DataFrame, protocol: Protocol, used_
             present = set(ids)
             absent = [name for name in reading.expected.get(split, ()) if name not in present]
             named = f" (without {name_ids(absent)})" if absent else ""
+            if found > expected and split in reading.lists:
+                named = f", those of {reading.lists[split]}, which is not there"
             yield f"{count(found, f'{_CALLED[split]} video')} where it has {expected:,}{named}"
         captioned = set(table["video_id"][~empty & (table["split"] == split)])
         without = [name for name in ids if name not in captioned]
@@ -187,6 +197,7 @@ def _shortfalls(reading: Reading, table: pd.DataFrame, protocol: Protocol, used_
             yield f"{count(len(without), f'{_CALLED[split]} video')} without a caption: {name_ids(without)}"
     if empty.any():
         yield f"{count(int(empty.sum()), 'caption')} without text: {name_ids(table['query_id'][empty].tolist())}"
+    yield from reading.short
     queries = int((~empty & (table["split"] == "test")).sum())
     if protocol.queries is not None and queries != protocol.queries:
         yield f"{queries:,} test {'query' if queries == 1 else 'queries'} where it has {protocol.queries:,}"

@@ -66,7 +66,8 @@ _ROWS = (
         name="didemo", title="DiDeMo, paragraphs",
         reader="mee.protocols.json_captions:read_didemo", query_rule="paragraph",
         train={"": 8_392}, val=1_065, gallery=1_004, queries=1_004,
-        files="test_data.json and, to train, train_data.json, val_data.json and train_list.txt",
+        files="test_data.json and test_list.txt, the videos of it that count, and, to train, train_data.json, "
+        "val_data.json, train_list.txt and val_list.txt",
     ),
     Protocol(
         name="activitynet", title="ActivityNet Captions, paragraphs (val_1)",
@@ -91,7 +92,7 @@ _ROWS = (
         name=FOLDER, title="your own collection",
         reader="mee.protocols.annotations:read_folder", query_rule="every caption",
         val=None, gallery=None, queries=None,
-        files="captions.csv (or captions.parquet or captions.jsonl): video_id, caption[, split]",
+        files="captions.csv (or .tsv, .parquet, .json, .jsonl): video_id, caption[, split]",
     ),
 )
 # fmt: on
@@ -111,7 +112,15 @@ def find_protocol(name: str) -> Protocol:
     raise InputError(f"no protocol is called '{name}'{near}; there are {', '.join(PROTOCOLS)}")
 
 
-def load_benchmark(name: str, path: Path, *, train_list: str | None = None, partial: bool = False) -> Benchmark:
+def load_benchmark(
+    name: str,
+    path: Path,
+    *,
+    train_list: str | None = None,
+    partial: bool = False,
+    columns: Mapping[str, str] | None = None,
+    judgments: Path | None = None,
+) -> Benchmark:
     """Read a protocol's annotation files and refuse what does not match it.
 
     The table has training and validation captions where their files exist; those of the test alone suffice. Your
@@ -122,14 +131,20 @@ def load_benchmark(name: str, path: Path, *, train_list: str | None = None, part
         path: the directory with its files under their usual names, or one file where one suffices.
         train_list: one of the protocol's training lists; None takes the first that is available.
         partial: go on where the files fall short of the protocol, and say how in `Benchmark.shortfalls`.
+        columns: of your own table: its names of our columns, where it has others.
+        judgments: of your own table: the right videos of its queries (mee.protocols.judgments).
 
     Raises:
         InputError: a name is unknown, a file is missing or broken, or its content is not the protocol's.
     """
     protocol = find_protocol(name)
-    read: Callable[[Protocol, Path, str | None], Reading] = resolve_name(protocol.reader)
+    read: Callable[..., Reading] = resolve_name(protocol.reader)
+    ours = {"columns": columns, "judgments": judgments} if name == FOLDER else {}
+    if name != FOLDER and (columns or judgments):
+        flag = "--columns" if columns else "--judgments"
+        raise InputError(f"{flag} is for your own table: the files of {name} are read as they were published")
     try:
-        reading = read(protocol, path, train_list)
+        reading = read(protocol, path, train_list, **ours)
     except UnicodeEncodeError as error:  # JSON and pickles can spell what is no character
         half = "holds half a character (a lone surrogate); fetch its files again"
         raise InputError(f"{path}: an id or a caption of {name} {half}") from error

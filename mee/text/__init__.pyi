@@ -6,4 +6,7 @@ from .config import TextConfig as TextConfig
 from .config import check_sentences as check_sentences
 from .language_model import as_declared as as_declared
 from .model_files import check_rules as check_rules
+from .unread import Reader as Reader
+from .unread import Unread as Unread
+from .unread import reader_of as reader_of
 from .vectors import sentence_vectors as sentence_vectors

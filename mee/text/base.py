@@ -17,10 +17,12 @@ from pkgutil import resolve_name
 from typing import Self, cast
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from mee.streams import Ragged, Streams
 from mee.text.config import ALIGNED, ENCODERS, PRETRAINED, TextConfig
+from mee.text.unread import Reader, reader_of
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,11 @@ class TextEncoder(nn.Module, ABC):
     def tokens_file(self) -> str:
         """How sentences become token ids, as JSON of the tokenizers library; empty where that cannot say it."""
         return ""
+
+    def reader(self) -> Reader | None:
+        """How it reads sentences; None where that is unknown."""
+        text = self.tokens_file()
+        return reader_of(Tokenizer.from_str(text), self.prompts[0]) if text else None
 
     def of_ids(self, ids: Tensor) -> Tensor:
         """(1, L) token ids of a sentence -> (1, dim): both steps in one, as it is exported."""

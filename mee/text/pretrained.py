@@ -129,7 +129,7 @@ class PretrainedEncoder(_LanguageModelEncoder):
         """From pooling and tuned layers, a model without heads in float32, its tokenizer, and its config.json."""
         with torch.no_grad(), lm.quiet():  # of a lone padding token; settings name D in many ways
             width = lm.hidden_states(model.train(False), torch.zeros(1, 1, dtype=torch.int64)).shape[-1]
-        pool = Pool(config.pooling, width)
+        pool = Pool(config.pools, width)
         pooled_once = not config.tuned_layers and not pool.learns
         states = torch.empty(0, pool.dim if pooled_once else width)
         like = torch.empty(0, dtype=torch.int64) if config.tuned_layers else states
@@ -137,6 +137,10 @@ class PretrainedEncoder(_LanguageModelEncoder):
         self.pool, self.pooled_once, self.prompts = pool, pooled_once, config.prompts
         self.tuned = lm.tuned_part(model, config.tuned_layers)
         self.train(self.training)
+
+    @classmethod
+    def learn(cls, config: TextConfig, captions: Sequence[str]) -> Self:
+        return super().learn(lm.as_declared(config), captions)
 
     @classmethod
     def _open(cls, config: TextConfig, directory: Path, make: _MakeModel) -> Self:
@@ -147,7 +151,7 @@ class PretrainedEncoder(_LanguageModelEncoder):
         model = make(kind, settings, directory)
         if settings.is_encoder_decoder:
             model = cast(PreTrainedModel, model.get_encoder())
-        return cls(config, model, lm.LanguageTokens(tokenizer, model, config.max_tokens), settings)
+        return cls(config, model, lm.LanguageTokens(tokenizer, model, config.longest), settings)
 
     def tokenize(self, sentences: Sequence[str]) -> list[Tensor]:
         ids = self._ids(sentences)

@@ -19,8 +19,8 @@ from mee.errors import InputError, usable
 from mee.files import LARGEST_JSON, entry, read_json
 from mee.text.base import TextEncoder
 from mee.text.config import TextConfig, check_sentences
+from mee.text.unread import PADDING
 
-PADDING = "[PAD]"
 FILE = "tokenizer.json"
 FREE = ("model", "truncation")  # of the file's keys: read apart, and set by the model's settings
 
@@ -111,11 +111,11 @@ class WordPieceEncoder(TextEncoder):
 
     @classmethod
     def learn(cls, config: TextConfig, captions: Sequence[str]) -> Self:
-        return cls(config, CaptionTokenizer.learn(captions, config.vocabulary, config.max_tokens))
+        return cls(config, CaptionTokenizer.learn(captions, config.vocabulary, config.longest))
 
     @classmethod
     def load(cls, config: TextConfig, directory: Path) -> Self:
-        return cls(config, CaptionTokenizer.load(directory, config.max_tokens))
+        return cls(config, CaptionTokenizer.load(directory, config.longest))
 
     def save(self, directory: Path) -> None:
         self.tokenizer.save(directory)

@@ -29,7 +29,7 @@ class TransformerEncoder(WordPieceEncoder):
     positions: Tensor
 
     def __init__(self, config: TextConfig, tokenizer: CaptionTokenizer) -> None:
-        pool = Pool(config.pooling, config.width)
+        pool = Pool(config.pools, config.width)
         super().__init__(config, tokenizer)
         self.dim = pool.dim
         nn.init.normal_(self.embedding.weight, std=config.width**-0.5)
@@ -37,7 +37,7 @@ class TransformerEncoder(WordPieceEncoder):
         self.layers = nn.ModuleList(TransformerLayer(*size) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
         self.pool = pool
-        positions = sinusoidal_positions(config.max_tokens, config.width)
+        positions = sinusoidal_positions(config.longest, config.width)
         self.register_buffer("positions", positions, persistent=False)
 
     def forward(self, rows: Tensor, lengths: Tensor) -> Tensor:

@@ -19,8 +19,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import re
-import unicodedata
 import zlib
 from collections.abc import Sequence, Set
 from pathlib import Path
@@ -35,6 +33,7 @@ from mee.files import LARGEST_JSON, entry, limited, read_json
 from mee.layers import Pool
 from mee.text.base import TextEncoder
 from mee.text.config import TextConfig, check_sentences
+from mee.text.unread import Reader, split
 
 PICKLES = (".kv", ".model", ".pkl", ".pickle", ".pt", ".npy")
 LONGEST_LINE = 1 << 20  # bytes; of more columns than anybody has
@@ -104,7 +103,6 @@ def _is_line(line: bytes, columns: int) -> bool:
 
 
 FILE = "words.json"
-WORD = re.compile(r"\w+(?:'\w+)*")
 
 
 class WordVectorEncoder(TextEncoder):
@@ -112,9 +110,9 @@ class WordVectorEncoder(TextEncoder):
 
     def __init__(self, config: TextConfig, words: Sequence[str], vectors: Tensor) -> None:
         """Take V different words in lower case, and their (1 + V, D) vectors, of which the first row is zeros."""
-        pool = Pool(config.pooling, vectors.shape[1])
+        pool = Pool(config.pools, vectors.shape[1])
         super().__init__(pool.dim, torch.empty(0, dtype=torch.int64))
-        self.words, self.max_words = tuple(words), config.max_tokens
+        self.words, self.max_words = tuple(words), config.longest
         self.row_of = {word: row for row, word in enumerate(words, start=1)}
         self.embedding = nn.Embedding.from_pretrained(vectors, freeze=True)  # a parameter: it is no state of a run
         self.pool = pool
@@ -148,6 +146,13 @@ class WordVectorEncoder(TextEncoder):
         rows = [[row for word in split(sentence) for row in self._rows(word)] for sentence in sentences]
         return [torch.tensor(some[: self.max_words] or [0], dtype=torch.int64) for some in rows]
 
+    def reader(self) -> Reader:
+        def cuts(sentences: Sequence[str]) -> list[bool]:
+            lengths = (sum(len(self._rows(word)) for word in split(sentence)) for sentence in sentences)
+            return [length > self.max_words for length in lengths]
+
+        return Reader(self.max_words, cuts, lambda word: bool(self._rows(word)))
+
     def forward(self, rows: Tensor, lengths: Tensor) -> Tensor:
         return cast(Tensor, self.pool(self.embedding(rows), lengths))
 
@@ -158,8 +163,3 @@ class WordVectorEncoder(TextEncoder):
         """Rows of a word; of its parts if only they are known: man's is man and s."""
         parts = [word] if word in self.row_of else word.split("'")
         return [self.row_of[part] for part in parts if part in self.row_of]
-
-
-def split(sentence: str) -> list[str]:
-    """The words of a sentence in lower case, without punctuation."""
-    return WORD.findall(unicodedata.normalize("NFKC", sentence).lower().replace("’", "'"))

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 def draw_captions(video: Tensor, image: Tensor, config: TrainConfig, generator: torch.Generator) -> Tensor:
-    """Draw one epoch: (n,) int64 numbers of captions, shuffled; n is `drawn(video, image, config)`.
+    """Draw one epoch: (n,) int64 numbers of captions, shuffled; n is the same in every epoch.
 
     video: (N,) int64, which video or image each caption belongs to; image: (N,) bool, True at those of images.
     """
@@ -50,21 +50,9 @@ def draw_captions(video: Tensor, image: Tensor, config: TrainConfig, generator: 
         return moving
     still = still[_place(video[still]) < 1]  # one random caption of each image
     some = torch.randperm(len(still), generator=generator)  # images with more captions came earlier
-    still = still[some[: _images(video, image, config)]]
+    still = still[some[: int(config.image_rate * len(video[~image].unique()) + 0.5)]]
     both = torch.cat([moving, still])
     return both[torch.randperm(len(both), generator=generator)]
-
-
-def drawn(video: Tensor, image: Tensor, config: TrainConfig) -> int:
-    """How many captions an epoch shows."""
-    of_video = video[~image].unique(return_counts=True)[1]
-    if config.captions_per_video:
-        of_video = of_video.clamp(max=config.captions_per_video)
-    return int(of_video.sum()) + min(len(video[image].unique()), _images(video, image, config))
-
-
-def _images(video: Tensor, image: Tensor, config: TrainConfig) -> int:
-    return int(config.image_rate * len(video[~image].unique()) + 0.5)
 
 
 def _place(owner: Tensor) -> Tensor:
@@ -182,15 +170,16 @@ class TrainingData:
     def batches(self, config: TrainConfig, generator: torch.Generator) -> Iterator[Batch]:
         """One epoch, shuffled; the last batch is skipped if it is a lone caption, without negatives, or has fewer
         captions than there are processes."""
-        order = draw_captions(self.video, self.image, config, generator)
-        for chosen in torch.split(order, config.batch_size):
-            if len(chosen) >= fewest():
-                yield self._batch(chosen, config.stream_dropout, generator)
+        for chosen in self._epoch(config, generator):
+            yield self._batch(chosen, config.stream_dropout, generator)
 
     def steps(self, config: TrainConfig) -> int:
         """How many batches an epoch has."""
-        whole, rest = divmod(drawn(self.video, self.image, config), config.batch_size)
-        return whole + (rest >= fewest())
+        return len(self._epoch(config, torch.Generator()))
+
+    def _epoch(self, config: TrainConfig, generator: torch.Generator) -> list[Tensor]:
+        order = draw_captions(self.video, self.image, config, generator)
+        return [chosen for chosen in order.split(config.batch_size) if len(chosen) >= max(2, processes())]
 
     def clips(self, rows: Tensor) -> Clips:
         """Streams of some clips, (B,) row numbers."""
@@ -208,11 +197,6 @@ class TrainingData:
         clips = self.clips(rows[mine])
         hidden = {m: streams.where(kept[mine, n]) for n, (m, streams) in enumerate(clips.items())}
         return Batch(chosen, self.sentences(chosen[mine]), hidden, self.negatives(chosen))
-
-
-def fewest() -> int:
-    """Captions that a batch must have at least."""
-    return max(2, processes())
 
 
 def keep_streams(available: Tensor, chance: float, generator: torch.Generator) -> Tensor:

@@ -52,7 +52,6 @@ BLOCK = 1024
 class Regression:
     """One expert's regression to whitened text."""
 
-    text: Side
     mean: Tensor  # (I,) that is taken off what the gated unit sees
     map: Tensor  # (K', I)
     square: Tensor  # (K',) mean squares of the predictions
@@ -139,7 +138,7 @@ def fit_regression(seen: Seen, part: Tensor, shrinkage: float) -> Regression:
             inputs = expert.kernel(features) if expert.kernel else features
             yield ((torch.cat([inputs, meaning], dim=1) - mean) @ rows.T).square()
 
-    return Regression(side, mean, rows, mean_of(squares)[1], held_out)
+    return Regression(mean, rows, mean_of(squares)[1], held_out)
 
 
 class Fit(NamedTuple):

@@ -111,6 +111,7 @@ class Trainer:
         if not self.data.steps(config):
             raise InputError(f"{len(self.data)} training captions are too few for {processes()} processes")
         self.model = (deepcopy(start) if start else MEE.learn(model_config, self.data.captions)).to(self.device)
+        model_config = replace(model_config, text=self.model.config.text)  # as the encoder's folder declares
         frozen_text = informative(self.model.text_encoder)
         self.starts_closed_form = config.start == "closed-form" or (config.start == "auto" and frozen_text)
         whole = frozen_text and not any(expert.learns for expert in model_config.experts)

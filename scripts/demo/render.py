@@ -2,7 +2,6 @@
 
 folder/videos/clip_0001.mp4 ...   H.264 with AAC, VP9 with Opus, and still images
 folder/captions.csv               video_id,caption,split: what `mee train` reads
-folder/facts.jsonl                what is true of each clip
 
 The sound of a clip is synthesised here.
 """
@@ -10,7 +9,6 @@ The sound of a clip is synthesised here.
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -48,15 +46,13 @@ def render_world(
     workers: int,
     progress: Callable[[int, int], None],
 ) -> None:
-    """Write the tables and the missing files; ``progress`` is called with (done, total)."""
+    """Write the captions and the missing files; ``progress`` is called with (done, total)."""
     videos = folder / "videos"
     videos.mkdir(parents=True, exist_ok=True)
     with (folder / "captions.csv").open("w", encoding="utf-8", newline="") as table:
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(["video_id", "caption", "split"])
         writer.writerows([caption.video_id, caption.text, caption.split] for caption in captions)
-    facts = ({"video_id": clip.name, "split": clip.split, **clip.facts} for clip in clips)
-    (folder / "facts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in facts), "utf-8")
     missing = [clip for clip in clips if not (videos / clip.name).exists()]
     written = run_isolated(write_clip, [(clip, videos) for clip in missing], workers=workers)
     for done, ((clip, _), made) in enumerate(written, start=len(clips) - len(missing) + 1):

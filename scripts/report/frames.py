@@ -59,10 +59,10 @@ def read_frames(folder: Path, moments: Iterable[Moment]) -> dict[Moment, Shot]:
         InputError: there is no such folder, or no media file in it.
     """
     from features.job import Failed, run_isolated
-    from features.media import find_media
+    from features.media import Selection, find_media
     from mee.data import Names
 
-    library = find_media(folder)
+    library = find_media(folder, Selection(audio_files=False))
     names = Names({video: video for video in library.videos}, "the folder of videos")
     shots: dict[Moment, Shot] = {}
     by_file: dict[str, list[Moment]] = {}

@@ -8,9 +8,10 @@ import pandas as pd
 from hypothesis import strategies as st
 
 from features.extractors.base import Fingerprint
-from features.store.feature_store import FeatureStore, summarise
+from features.store.feature_store import FeatureStore
 from features.store.layout import PRESENT, STORE_FILE, ClipRecord
 from features.store.manifest import checksummed, declare
+from features.store.summary import summarise
 from features.store.verify import check_store
 from features.store.writer import StoreWriter, clear_overwritten
 
@@ -80,7 +81,7 @@ STATES = st.sampled_from([None, "missing", "present"])
 RECORDS = st.lists(
     st.tuples(
         st.sampled_from("abcd"),  # video
-        st.sampled_from(["ok", "failed"]),
+        st.sampled_from(["ok", "ok", "failed", "dropped"]),
         st.sampled_from([10, 10, 11]),  # size of its file
         st.sampled_from(["", "x", "y"]),  # its hash
         STATES,  # sight

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from index.storage.entries import Entries
 from index.storage.manifest import Origin
+from index.storage.segment import of_entries
 from index.storage.snapshot import Snapshot
 from index.video_index import VideoIndex
 from mee.encode import Gallery
@@ -96,7 +97,10 @@ def entries_of(gallery, layout=LAYOUT, **columns):
 
 
 def in_memory(entries, layout=LAYOUT, offsets=None):
-    return VideoIndex(Snapshot.of(entries, layout, ORIGIN, offsets=offsets))
+    """An index of one segment that is not on the disk; offsets: what the clips' offsets are, if they have any."""
+    entries = entries.checked(layout, offsets=offsets is not None)
+    segments = (of_entries(entries, layout, offsets=offsets is not None),) if len(entries) else ()
+    return VideoIndex(Snapshot(layout, ORIGIN, offsets=offsets, segments=segments))
 
 
 def loop_scores(text, gallery, layout=LAYOUT, *, kept=None, weights=None):

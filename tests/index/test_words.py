@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,6 @@ from mee.model import TextEmbedding, VideoEmbedding
 from mee.text.config import ENCODERS, TextConfig
 from mee.zero_shot import make_model, measure_scale, similarities
 from scripts.search import main, print_hits
-from tests.conftest import MemorySource
 from tests.index.galleries import (
     SPOKEN,
     assert_best,
@@ -41,7 +40,7 @@ from tests.index.galleries import (
     random_text,
     random_words,
 )
-from tests.mee.conftest import COLOURS, SOUNDS
+from tests.mee.conftest import COLOURS, SOUNDS, Spoken
 
 BAG = TextConfig(encoder="bag")
 SENTENCES = (*COLOURS, *SOUNDS, "red something", "something with drums", "something blue with rain")
@@ -174,16 +173,6 @@ def test_a_clip_as_a_query_is_the_mean_of_its_words(make_index):
 
 
 # ---- requests
-
-
-@dataclass
-class Spoken(MemorySource):
-    """A source whose `speech` holds words."""
-
-    said: dict = field(default_factory=dict)
-
-    def words(self, modality, clip_ids):
-        return [self.said.get(clip_id) for clip_id in clip_ids]
 
 
 @pytest.fixture

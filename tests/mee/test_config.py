@@ -49,11 +49,11 @@ NONSENSE = [
     (TextConfig, {"encoder": "recurrent", "pooling": ("max",)}, "recurrent encoder pools by its attention"),
     (TextConfig, {"vectors": "v.txt"}, "'word-vectors', not for 'transformer'"),
     (TextConfig, {"revision": "main"}, "'transformer' has none"),
+    (ExpertConfig, {"pooling": ()}, "'audio': at least one pooling is needed"),
     *(
         (kind, {"pooling": kinds}, f"{whose}: {says}")
         for kind, whose in ((ExpertConfig, "'audio'"), (TextConfig, "the text encoder"))
         for kinds, says in (
-            ((), "at least one pooling is needed"),
             (("mean", "mean"), "every pooling counts once"),
             *(((name,), f"pooling must be one of .*'{name}'") for name in ("median", "netvlad-0", "cls")),
         )

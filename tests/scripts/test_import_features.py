@@ -80,7 +80,8 @@ def test_from_files_to_figures(made, prints, world):
 
 def test_what_is_unusual_is_printed(made, prints):
     store = made / "store"
-    np.savez(made / "x.npz", video0=np.zeros(3), video1=np.ones(3), more=np.ones(3))
+    padded, small = np.pad(np.ones((2, 3)), ((0, 2), (0, 0))), np.full(3, 1e-6)
+    np.savez(made / "x.npz", video0=np.zeros(3), video1=np.ones(3), more=np.ones(3), video2=padded, video3=small)
     np.savez(made / "y.npz", video0=np.ones(2), new=np.ones(2))
     err = prints(main, store, f"face={made / 'x.npz'}", "--ids", made / "ids.txt").err
     for words in (
@@ -88,6 +89,8 @@ def test_what_is_unusual_is_printed(made, prints):
         "skipped: more",
         "face: 1 clips are all zeros and count as present (video0); if zeros stand for missing",
         "--zero-is-missing --overwrite",
+        "face: 1 clips end with rows of zeros, which count (video2); if that is padding, import again",
+        "face: 1 clips are mostly too small for a store's float16 (video3); multiply the whole stream",
         "face: without --name, a model trained on this accepts streams of this very file only",
     ):
         assert words in err

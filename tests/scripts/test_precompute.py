@@ -38,6 +38,7 @@ def clips(tmp_path, media):
     def fill(*names):
         for name in names:
             media.write(folder / name, [media.plain(number) for number in range(6)])
+            media.own_content(folder / name, name)
         return folder
 
     return fill

@@ -61,10 +61,7 @@ def rigid_motion(
     if not count:
         return (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     short, fields = min(moving.shape), np.stack([moving, x, y])
-    rows, columns = (
-        fields.sum(2, dtype=np.float64),
-        fields.sum(1, dtype=np.float64),
-    )  # (3, H), (3, W)
+    rows, columns = (fields.sum(axis, dtype=np.float64) for axis in (2, 1))  # (3, H), (3, W)
     down, right = (np.arange(length) / short for length in moving.shape)
     r_y, r_x = down - down @ rows[0] / count, right - right @ columns[0] / count
     spread = float(r_y**2 @ rows[0] + r_x**2 @ columns[0]) + 1e-2

@@ -135,6 +135,7 @@ class PretrainedExtractor(Extractor):
     def __init__(self, spec: ExtractorSpec, run: RunConfig, family: Family) -> None:
         """Read config.json, the preprocessor file and the options, no weights; the spec is resolved."""
         (self.checkpoint,) = spec.checkpoints
+        self.model_revision = self.checkpoint.model, self.checkpoint.revision
         self.spec, self.run, self.family = spec, run, family
         whole = {} if spec.source == LITE else read_config(self.checkpoint.path)
         self.config = ModelConfig(spec, whole, _part(whole, family.tower))
@@ -162,12 +163,7 @@ class PretrainedExtractor(Extractor):
 
     @property
     def fingerprint(self) -> Fingerprint:
-        return replace(
-            super().fingerprint,
-            extractor=f"features:{self.family.name}",
-            model=self.checkpoint.model,
-            revision=self.checkpoint.revision,
-        )
+        return replace(super().fingerprint, extractor=f"features:{self.family.name}")
 
     def load(self) -> None:
         """Load the weights now, so that errors in them show before any file is read."""

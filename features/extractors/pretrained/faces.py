@@ -27,7 +27,6 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, final
 
@@ -36,7 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.errors import InputError
-from features.extractors.base import Extractor, Fingerprint, Stream
+from features.extractors.base import Extractor, Stream
 from features.extractors.spec import Checkpoint, ExtractorSpec, check_options, positive_option
 from features.files import entry, read_file
 from features.media import Clip, FrameNeed, Frames
@@ -182,15 +181,10 @@ class PretrainedFaceExtractor(Extractor):
         detector, embedder = map(FaceModel, spec.checkpoints, (DETECTOR, EMBEDDER))
         self.need = FrameNeed(fps=positive_option(spec, "fps", FPS), size=size)
         self.needs, self.parameters = (self.need,), {"score": score, "overlap": overlap}
-        self._model = f"{detector.name}+{embedder.name}"
-        self._revision = f"{detector.digest}+{embedder.digest}"
+        # the digests of both files stand for their weights, wherever they came from
+        self.model_revision = f"{detector.name}+{embedder.name}", f"{detector.digest}+{embedder.digest}"
         self._detector = open_detector(detector, score, overlap)
         self._embedder = open_embedder(embedder)
-
-    @property
-    def fingerprint(self) -> Fingerprint:
-        """The digests of both files stand for their weights, wherever they came from."""
-        return replace(super().fingerprint, model=self._model, revision=self._revision)
 
     def extract(self, clips: Sequence[Clip]) -> list[Stream | None]:
         """One row a face, by frame and within it by score; None where there is no face, or no picture."""

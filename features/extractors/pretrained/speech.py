@@ -20,7 +20,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from fnmatch import fnmatch
 from functools import cached_property
 from importlib.util import find_spec
@@ -32,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.errors import InputError
-from features.extractors.base import Extractor, Fingerprint, Words
+from features.extractors.base import Extractor, Words
 from features.extractors.pretrained.checkpoint import SUBTITLES, WHISPER, find_checkpoints
 from features.extractors.spec import Checkpoint, ExtractorSpec, RunConfig, check_options
 from features.files import entry
@@ -64,15 +63,9 @@ class SpeechExtractor(Extractor):
         self.subtitles = SubtitleNeed(language=self.language)
         self.needs = (self.subtitles, SOUND) if self.recognises else (self.subtitles,)
         if self.recognises:
+            (checkpoint,) = spec.checkpoints
+            self.model_revision = checkpoint.model, checkpoint.revision
             self.parameters = {"language": self.language, "beam": BEAM, "compute": COMPUTE}
-
-    @property
-    def fingerprint(self) -> Fingerprint:
-        """With the model's name and revision, where there is one."""
-        own = super().fingerprint
-        for checkpoint in self.spec.checkpoints:
-            own = replace(own, model=checkpoint.model, revision=checkpoint.revision)
-        return own
 
     def load(self) -> None:
         """Load the model now, so that errors in it show before any file is read."""

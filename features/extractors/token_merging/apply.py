@@ -187,11 +187,11 @@ class Merging:
         layer, tokens = self._layers[number], states.shape[1]
         if form.message is not None:
             states = torch.cat([states, _message(layer, form.message, states[:, 0])], 1)
-        attended = _part(layer, form.attention)(_part(layer, form.norm_before)(states), **options)
+        attended = layer.get_submodule(form.attention)(layer.get_submodule(form.norm_before)(states), **options)
         attended = attended[0] if isinstance(attended, tuple) else attended
         states = (_through(layer, form.after_attention, attended) + states)[:, :tokens]
         states = self._merge(states, self.merged[number])
-        normed: Tensor = _part(layer, form.norm_after)(states)
+        normed: Tensor = layer.get_submodule(form.norm_after)(states)
         return _through(layer, form.mlp, normed) + states
 
     def _merge(self, states: Tensor, r: int) -> Tensor:
@@ -238,18 +238,14 @@ AttentionInterface.register(ATTENTION, attend)
 
 def _message(layer: nn.Module, names: tuple[str, str, str, str], firsts: Tensor) -> Tensor:
     """(B * frames, 1, C): a message to each frame from the class tokens (B * frames, C) of all."""
-    linear, norm, attention, dropout = (_part(layer, name) for name in names)
+    linear, norm, attention, dropout = map(layer.get_submodule, names)
     frames: Any = layer.num_frames
     message: Tensor = linear(firsts).view(-1, frames, firsts.shape[-1])
     message = message + dropout(attention(norm(message))[0])
     return message.view(-1, 1, firsts.shape[-1])
 
 
-def _part(layer: nn.Module, name: str) -> Any:
-    return layer.get_submodule(name)
-
-
 def _through(layer: nn.Module, names: Sequence[str], states: Tensor) -> Tensor:
     for name in names:
-        states = _part(layer, name)(states)
+        states = layer.get_submodule(name)(states)
     return states

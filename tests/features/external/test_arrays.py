@@ -123,17 +123,26 @@ def cut(path, write):
 OBJECTS = np.array([{"a": 1}], dtype=object)
 TWO_A_GROUP = dict.fromkeys([f"{clip}/{what}" for clip in "ab" for what in ("streams", "times")], np.ones(2))
 PICKLED = {"text.pkl": "text", "none.pkl": None, "list.pkl": [1.0, 2.0], "empty.pkl": {}, "pickle.npy": 1}
-PICKLED |= {"lengths.pkl": [np.ones((2, 3)), np.ones((1, 3))], "alike.pkl": {"1": np.ones(2), 1: np.ones(2)}}
+PICKLED |= {"alike.pkl": {"1": np.ones(2), 1: np.ones(2)}}
 PICKLED |= {"ragged.pkl": {"a": [[1, 2], [3]]}}
 UNREADABLE = {  # name of the file -> how it is made; reading `a` fails
     "nowhere.npy": lambda path: None,
-    "x.mat": lambda path: path.write_text("x"),
+    **{f"x{ending}": lambda path: path.write_text("x") for ending in (".mat", ".tar", ".pth", ".lmdb", ".npz.gz")},
+    "x.tfrecord-00000-of-00010": lambda path: path.write_text("x"),
+    "x.feather": lambda path: path.write_text("x"),
+    "x.xyz": lambda path: path.write_text("x"),
+    "a .pt a clip": lambda path: (path.mkdir(), (path / "a.pt").write_text("x")),
     "no arrays": lambda path: path.mkdir(),
     "an empty array": lambda path: (path.mkdir(), (path / "a.npy").write_bytes(b"")),
     "two arrays a file": lambda path: (path.mkdir(), np.savez(path / "a.npz", np.ones(2), np.ones(2))),
     "groups.h5": lambda path: write_hdf5(path, TWO_A_GROUP),
     "objects.npy": lambda path: np.save(path, OBJECTS, allow_pickle=True),
     "objects.npz": lambda path: np.savez(path, a=OBJECTS),
+    "square.npy": lambda path: np.save(path, np.array([[None, 1.0]]), allow_pickle=True),
+    "code.npy": lambda path: np.save(path, np.array([Path("x")], dtype=object), allow_pickle=True),
+    "torch.pkl": lambda path: torch.save({"a": torch.ones(2)}, path),
+    "old torch.pkl": lambda path: torch.save({"a": torch.ones(2)}, path, _use_new_zipfile_serialization=False),
+    "tensors.pkl": lambda path: write_pickle(path, {"a": torch.ones(2)}),
     **{name: lambda path, content=content: write_pickle(path, content) for name, content in PICKLED.items()},
     "cut.safetensors": lambda path: cut(path, WRITERS["x.safetensors"]),
     "cut.h5": lambda path: cut(path, write_hdf5),
@@ -161,6 +170,28 @@ def test_foreign_and_empty_files_are_one_sentence_that_names_them(tmp_path, name
             open_arrays(tmp_path / name)
 
 
+@pytest.mark.parametrize("name", ["x.npy", "x.npz", "x.pickle"])
+def test_objects_of_python_are_read_as_a_pickle_is(tmp_path, name):
+    """A dict in an array without axes, as numpy.save wraps it; a list of streams that differ in length."""
+    streams, path = {"a": np.ones((2, 3)), "b": np.nan, "c": None, "d": np.array(None)}, tmp_path / name
+    several = np.empty(4, dtype=object)
+    several[:] = list(streams.values())
+    ids = np.array(list(streams), dtype=object)
+    write = {
+        "x.npz": lambda array: np.savez(path, array, ids=ids),
+        "x.npy": lambda array: np.save(path, array, allow_pickle=True),
+        "x.pickle": lambda array: write_pickle(path, array),
+    }[name]
+    for content in (several, np.array(streams), streams):
+        if name == "x.npz" and content is not several:
+            continue
+        write(content)
+        found = arrange(open_arrays(path), list(streams))
+        np.testing.assert_array_equal(found.read("a"), streams["a"])
+        assert np.isnan(found.read("b"))
+        assert found.read("c") is found.read("d") is None
+
+
 # ---- layouts
 
 
@@ -181,7 +212,16 @@ def test_one_array_a_clip_of_several_or_of_one(tmp_path):
         assert list(arrange(file_of(ids=ids, x=STACK), None).places) == wanted
 
 
-@pytest.mark.parametrize("shape", [(3, 2), (3, 4, 2)])
+def test_one_array_is_a_clip_where_a_clip_has_its_name():
+    for listed, known in ((None, ["x", "y"]), (["x"], []), (["y", "x"], [])):
+        found = arrange(file_of(x=STACK), listed, known)
+        assert list(found.places) == ["x"]
+        np.testing.assert_array_equal(found.read("x"), STACK)
+    assert list(arrange(file_of(x=STACK), IDS, ["x"]).places) == IDS
+    assert list(arrange(file_of(x=STACK, ids=np.array(IDS)), None, ["x"]).places) == IDS
+
+
+@pytest.mark.parametrize("shape", [(3, 2), (3, 4, 2), (3, 1, 1, 2)])
 @pytest.mark.parametrize("name", ["", "anything"])
 def test_all_clips_in_one_array(shape, name):
     stack = np.random.default_rng(0).normal(size=shape)
@@ -211,7 +251,8 @@ UNARRANGED = {
     "ids are floats": ({"x": STACK, "ids": np.ones(3)}, None),
     "ids in two columns": ({"x": STACK, "ids": np.ones((3, 1), int)}, None),
     "two arrays": ({"x": STACK, "y": STACK, "ids": np.array(IDS)}, None),
-    "four axes": ({"x": np.ones((3, 1, 1, 2))}, IDS),
+    "no ids and no name": ({"": STACK}, None),
+    "one axis and no ids": ({"x": np.ones(3)}, None),
     "one axis": ({"x": np.ones(3)}, IDS),
     "an empty entry": ({"x": None}, IDS),
     "ragged without ids": ({"rows": STACK, "offsets": np.arange(4)}, None),

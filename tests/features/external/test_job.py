@@ -136,7 +136,7 @@ def test_nan_and_zeros_are_missing_only_on_request(run):
     report, store = run(sight=sight, **rules)
     assert {name for name, state in states(store, "sight").items() if state == MISSING} == nans
     np.testing.assert_array_equal(store.read("sight", ["part"])[0], ones)
-    assert report.zeros == {"sight": ["both", "zero"]}
+    assert (report.zeros, report.padded) == ({"sight": ["both", "zero"]}, {})
     report, store = run(sight=sight, zero_is_missing=True, overwrite=True, **rules)
     assert {name for name, state in states(store, "sight").items() if state == MISSING} == {*nans, "zero", "both"}
     assert report.zeros == {}
@@ -144,6 +144,39 @@ def test_nan_and_zeros_are_missing_only_on_request(run):
         for rows in ([[1, np.nan]], [[np.inf, 1]], [[0, np.nan]]):
             with pytest.raises(InputError, match="'a'"):
                 run(store="damaged", sight={"a": rows, "b": [1, 2]}, **{rule: True})
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 3), (2, 1, 3), (2, 3, 1, 1), (1, 2, 1, 3)])
+def test_axes_of_length_one_are_left_out(run, shape):
+    wide = ROWS[0].reshape(shape)
+    single = ROWS[0, :1].reshape([3 if size == 3 else 1 for size in shape])  # one row, with the same axes
+    _, store = run(sight={"a": wide, "b": single, "c": ROWS[0]})
+    assert [rows.tolist() for rows in store.read("sight", ["a", "b"])] == [ROWS[0].tolist(), ROWS[0, :1].tolist()]
+
+
+@given(
+    rows=hnp.arrays("f4", (4, 2), elements=st.sampled_from([0.0, -0.0, 1.0])),
+    zeros=st.integers(0, 3),
+    nans=st.booleans(),
+)
+def test_rows_of_zeros_are_padding_at_the_end_alone_and_on_request(tmp_path_factory, rows, zeros, nans):
+    """With the flag a stream is what it was before it was padded with zeros; inside it, zeros stay."""
+    place = tmp_path_factory.mktemp("padded")
+    rows[-1, 0] = 1.0
+    padded = np.vstack([rows, np.zeros((zeros, 2))])
+    padded = np.vstack([padded, np.full((1, 2), np.nan)]) if nans else padded
+    np.savez(place / "x.npz", a=padded, b=np.ones(2))
+    for flag, expected in ((True, rows), (False, np.vstack([rows, np.zeros((zeros, 2))]))):
+        settings = {"zero_is_missing": flag, "nan_is_missing": nans}
+        report, store = run_import(place / str(flag), {"s": place / "x.npz"}, **settings)
+        np.testing.assert_array_equal(store.read("s", ["a"])[0], expected)
+        assert report.padded == ({"s": ["a"]} if zeros and not flag else {})
+
+
+def test_what_is_too_small_for_float16_is_reported(run):
+    rows = {"fits": ROWS[0], "subnormal": ROWS[0] * np.float64(1e-6), "zeros": ROWS[0] * 0}
+    rows |= {"half": [1.0, 1e-9, 1e-9], "third": [1.0, 1.0, 1e-9], "doubles": [1e-4, 2e-4, 5e-4]}
+    assert run(sight=rows)[0].small == {"sight": ["half", "subnormal"]}
 
 
 def test_under_a_name_clips_can_be_added_and_overwriting_drops_clips_of_the_old_version(run):
@@ -256,11 +289,11 @@ ONE, TWO = np.ones(3), {"a": np.ones(3), "b": np.ones(3)}
 WRONG_ROWS = {"no axis": np.array(1.0), "NaN": [[1, np.nan]], "infinity": [[1, np.inf]], "large": [[1, 70000.0]]}
 WRONG_ROWS |= {"infinity and NaN": [[1, -np.inf], [np.nan, np.nan]], "very large": [[1, -1e30]], "text": [["a"]]}
 WRONG_ROWS |= {"large integers": [[2**40]], "small": [[1e-9, -1e-9]], "complex": [[1j]], "bool": [[True]]}
-WRONG_ROWS |= {"objects": [[None]]}
+WRONG_ROWS |= {"objects": [[None]], "a lone NaN": np.array(np.nan)}
 WRONG = {
     **{what: ({"sight": {"a": rows}}, ["a"]) for what, rows in WRONG_ROWS.items()},
     "sizes": ({"sight": {"a": ONE, "b": np.ones(2)}}, None),
-    "three axes": ({"sight": {"a": np.ones((1, 2, 3)), "b": ONE}}, None),
+    "three axes": ({"sight": {"a": np.ones((2, 2, 3)), "b": ONE}}, None),
     "rows without numbers": ({"sight": {"a": np.ones((3, 0)), "b": ONE}}, None),
     "nothing": ({"sight": {"a": None, "b": []}}, None),
     "other ids than the list's": ({"sight": TWO}, ["x", "y"]),

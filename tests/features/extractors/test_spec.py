@@ -143,6 +143,10 @@ def test_what_cannot_be_made(odd_extractors, tmp_path, says_all):
     says_all(make, [*cases, *((f"x={folder}", text) for text in (None, '{"model_type": "bert"}', "{}", "["))])
 
 
+def number(cell):
+    return 0.0 if cell == "-" else float(cell.replace(",", ""))
+
+
 def test_specs_are_resolved_once_and_presets_name_what_exists_and_are_in_the_docs(monkeypatch):
     found = (Checkpoint("owner/model", Path("/nowhere"), "0" * 40),)
     spec = ExtractorSpec("x", "owner/model", checkpoints=found)
@@ -154,35 +158,28 @@ def test_specs_are_resolved_once_and_presets_name_what_exists_and_are_in_the_doc
     places = [("opencv/yunet", "1"), ("opencv/sface", None), ("here.onnx", None), ("there.onnx", "2")]
     assert calls == [(source, tag, ONNX) for source, tag in places]
     assert list(PRESETS) == ["builtin", "offline", "clip", "strong"]
-    assert [part.word for part in PRESETS["builtin"].streams] == list(EXTRACTORS)
-    assert PRESETS["builtin"].megabytes == 0
+    assert PRESETS["builtin"].words == tuple(EXTRACTORS)
+    table = (ROOT / "docs" / "features.md").read_text().partition("| preset |")[2].partition("\n\n")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
     for name, preset in PRESETS.items():
-        assert [part.stream for part in preset.streams] == [*EXTRACTORS, *["text"] * (name == "offline")]
-        for part in preset.streams:
-            spec = parse_spec(part.word)
-            assert str(spec) == part.word
-            assert part.licence
-            assert "nc" not in part.licence.lower()  # licences allow use
+        *parts, whole = ([stream, *cells] for of, stream, *cells in rows if of == name)
+        specs = list(map(parse_spec, preset.words))
+        assert tuple(map(str, specs)) == preset.words
+        assert [part[0] for part in parts] == [*EXTRACTORS, *["text"] * (name == "offline")]
+        for spec, (stream, made_by, licence, _, size, volume) in zip(specs, parts, strict=True):
+            assert (stream, made_by.partition(": ")[2]) == (spec.stream, spec.source or "")
+            assert licence
+            assert "nc" not in licence.lower()  # licences allow use
             if spec.source is None:
-                assert (spec.stream in known_extractors(), part.megabytes, part.parameters) == (True, 0, 0)
-            else:
-                assert all(model.count("/") == 1 or model == LITE for model in spec.source.split("+"))
-                assert part.megabytes >= 4 * part.parameters  # 32 bits a parameter, and often a text tower
-
-    def row(*cells, parts):
-        finds = " and ".join(dict.fromkeys(part.finds for part in parts if part.finds))
-        size, volume = (sum(getattr(part, what) for part in parts) for what in ("parameters", "megabytes"))
-        numbers = f"{size:.1f} | {volume:,.0f}" if volume else "- | -"
-        return f"| {' | '.join(cells)} | {finds or '-'} | {numbers} |"
-
-    lines = []
-    for name, preset in PRESETS.items():
-        for part in preset.streams:
-            _, _, source = part.word.partition("=")
-            made_by = f"{part.made_by}: {source}" if source else part.made_by
-            lines.append(row(name, part.stream, made_by, part.licence, parts=[part]))
-        lines.append(row(name, "all", preset.purpose, "", parts=preset.streams))
-    assert "\n".join(lines) in (ROOT / "docs" / "features.md").read_text()
+                assert (spec.stream in known_extractors(), size, volume) == (True, "-", "-")
+            elif spec.source != LITE:
+                assert all(model.count("/") == 1 for model in spec.source.split("+"))
+                assert number(volume) >= 4 * number(size)  # 32 bits a parameter, and often a text tower
+        assert whole[:2] == ["all", preset.purpose]
+        finds = " and ".join(dict.fromkeys(part[3] for part in parts if part[3] != "-"))
+        sizes, volumes = (sum(number(part[at]) for part in parts) for at in (4, 5))
+        assert (whole[3], number(whole[4])) == (finds or "-", pytest.approx(sizes))
+        assert preset.megabytes == number(whole[5]) == volumes
     heavy = "{'torch', 'transformers', 'cv2', 'numpy'}"
     program = f"import sys, features.extractors.registry; assert not {heavy} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)

@@ -31,6 +31,7 @@ def job(tmp_path, media, odd_extractors, shared_extractor, monkeypatch):
     def prepare(*names, frames=10, batch_size=32, store=directory, **settings):
         for name in names:
             media.write(videos / name, [media.plain(number) for number in range(frames)])
+            media.own_content(videos / name, name)
         usual = {"streams": ("odd",), "workers": 2, "run": RunConfig(device="cpu", batch_size=batch_size)}
         return Job(find_media(videos), store, PrecomputeConfig(**(usual | settings)))
 

@@ -13,7 +13,7 @@ import pytest
 from features.errors import InputError
 from features.files import write_whole
 from features.job.config import PrecomputeConfig
-from features.media.library import size_of
+from features.media.library import Stamp, stamp_of
 from features.store.feature_store import FeatureStore
 from features.store.verify import check_store
 from tests.features.small_stores import files, same
@@ -103,15 +103,15 @@ def test_files_that_change_or_are_lost(job):
     job("a.mp4", "b.mp4")
     old = job.store().read("odd", ["a.mp4"])[0]
     report = job("a.mp4", frames=20)
-    assert (report.changed, videos(report.outcomes)) == (["a.mp4"], [])
+    assert (report.changes.changed, videos(report.outcomes)) == ({"a.mp4"}, ["a.mp4"])
+    assert job.store().read("odd", ["a.mp4"])[0].shape != old.shape
     job(overwrite=True)
     assert sorted(job.store().clips.index) == ["a.mp4", "b.mp4"]
-    assert job.store().read("odd", ["a.mp4"])[0].shape != old.shape
     assert len(files(job.directory, "odd/*[0-9].safetensors")) == 1
     (job.videos / "a.mp4").unlink()
     (job.videos / "a.mp4").symlink_to("nowhere.mp4")
     report = job()
-    assert (report.outcomes, report.changed) == ([], [])
+    assert (report.outcomes, report.changes.changed) == ([], set())
     assert sorted(FeatureStore(job.directory).clips.index) == ["a.mp4", "b.mp4"]
 
 
@@ -265,7 +265,7 @@ def test_a_folder_that_may_be_listed_but_not_entered(job):
 def test_a_file_that_may_not_be_examined_has_no_size(tmp_path, monkeypatch):
     path = tmp_path / "a.mp4"
     path.write_bytes(b"abc")
-    assert size_of(path) == 3
+    assert stamp_of(path) == Stamp(3, path.stat().st_mtime)
     for number in (errno.EACCES, errno.EIO, errno.ESTALE):
         monkeypatch.setattr(type(path), "stat", Mock(side_effect=OSError(number, os.strerror(number))))
-        assert size_of(path) is None
+        assert stamp_of(path) is None

@@ -1,18 +1,16 @@
-"""Still images as clips; which files of a folder are media."""
+"""Still images as clips."""
 
-import os
 import struct
 import zlib
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from features.errors import InputError, MediaError
+from features.errors import MediaError
 from features.media.clip import OK, FrameNeed, SoundNeed
 from features.media.image_reader import read_image
-from features.media.library import Limits, find_media, is_media
+from features.media.library import Limits
 from features.media.reader import read_clips
 
 NEED = FrameNeed(fps=1, size=32)
@@ -82,46 +80,3 @@ def test_nothing_but_an_image_is_read_and_orientation_and_alpha_apply(tmp_path, 
     assert pixels(save(tmp_path / "a.png", np.full((40, 60), 90, np.uint8)))[3, 3].tolist() == [90, 90, 90]
     deep = pixels(save(tmp_path / "b.png", np.full((40, 60, 3), 90 * 257, np.uint16)))
     assert np.abs(deep.astype(int) - 90).max() <= 1
-
-
-def put(folder, *names):
-    for path in (folder / name for name in names):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-
-
-def test_subfolders_are_searched_and_hidden_linked_and_unreadable_names_are_not(tmp_path):
-    put(tmp_path, "b.MP4", "a/c.WEBM", "a/d/e f#1.jpg", "f.3gp")
-    put(tmp_path, ".hidden.mp4", ".git/g.mp4", "notes.txt", "LICENSE", "x.txt")
-    (tmp_path / "a" / "circle").symlink_to(tmp_path)
-    expected = {".txt": 2, "no ending": 1, "linked folder": 1}
-    try:
-        open(os.fsencode(tmp_path) + b"/\xff.mp4", "wb").close()
-        expected["name that is not Unicode"] = 1
-    except OSError:  # this file system refuses such names
-        pass
-    library = find_media(tmp_path)
-    assert library.videos == ("a/c.WEBM", "a/d/e f#1.jpg", "b.MP4", "f.3gp")
-    assert library.ignored == expected
-
-
-def test_a_single_file_and_relative_paths(tmp_path, monkeypatch):
-    put(tmp_path, "a.mp4")
-    monkeypatch.chdir(tmp_path)
-    for path, root in ((tmp_path / "a.mp4", tmp_path), (Path("."), Path(".")), (Path("a.mp4"), Path("."))):
-        library = find_media(path)
-        assert (library.root, library.videos) == (root, ("a.mp4",))
-    names = ("a.MP4", "a.webm", "a.JPG", "a.3gp", "a.txt")
-    assert [is_media(tmp_path / name) for name in names] == [True, True, True, True, False]
-
-
-NOTHING = [([], "nowhere", "there is nothing at"), ([], "", "it is empty")]
-NOTHING += [(["a.txt", "b.txt", "c.doc"], "", r"only 2 x \.txt, 1 x \.doc")]
-NOTHING += [(["a.txt"], "a.txt", "neither a video nor a still image")]
-
-
-@pytest.mark.parametrize(("names", "path", "message"), NOTHING)
-def test_nothing_to_read_is_an_error_that_says_what_is_there(tmp_path, names, path, message):
-    put(tmp_path, *names)
-    with pytest.raises(InputError, match=message):
-        find_media(tmp_path / path)

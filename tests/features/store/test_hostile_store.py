@@ -139,7 +139,7 @@ NONSENSE = [
     b"{}",
     b"[]",
 ]
-NONSENSE += [b'{"format": 1}', b'{"format": 99}', b'{"format": 5, "streams": {"a": {"b": 1}}, "clip_seconds": 1}']
+NONSENSE += [b'{"format": 1}', b'{"format": 99}', b'{"format": 6, "streams": {"a": {"b": 1}}, "clip_seconds": 1}']
 
 
 @pytest.mark.parametrize("content", NONSENSE)

@@ -147,7 +147,7 @@ def test_streams_are_added_and_declaring_them_again_changes_nothing(store_job):
     assert Manifest.read(store_job.directory) == added
     assert files(store_job.directory) == before
     content = json.loads((store_job.directory / "store.json").read_text())
-    assert (content["format"], content["clip_seconds"]) == (5, 5.0)
+    assert (content["format"], content["clip_seconds"]) == (6, 5.0)
     assert content["streams"]["sight"]["fingerprint"]["dim"] == 3
 
 

@@ -14,10 +14,10 @@ from index.scanners import Settings
 from index.storage import merge
 from index.storage import snapshot as snapshot_module
 from index.storage import writer as writer_module
-from index.storage.entries import Entries
-from index.storage.snapshot import Snapshot, read_snapshot, refreshed
+from index.storage.snapshot import read_snapshot, refreshed
 from index.storage.writer import IndexWriter
 from mee.errors import InputError
+from tests.index.galleries import in_memory
 from tests.index.made_clips import LAYOUT, ORIGIN, as_dict, contents, made_entries
 
 IDS = [f"c{number:02d}" for number in range(30)]
@@ -171,17 +171,15 @@ def test_refreshing_opens_new_segments_only_or_another_index_in_the_same_place(p
 @pytest.mark.parametrize("facts", [None, {"method": "nnn"}])
 def test_a_snapshot_in_memory_holds_what_was_given(facts):
     entries = made_entries(IDS[::-1], offsets=facts is not None)
-    snapshot = Snapshot.of(entries, LAYOUT, ORIGIN, offsets=facts)
+    snapshot = in_memory(entries, LAYOUT, facts).snapshot
     assert contents(snapshot) == as_dict(entries)
     assert all(partition.scanner.shape.offset is (facts is not None) for partition in snapshot.partitions)
     assert refreshed(snapshot) is snapshot
     assert snapshot.find("nobody") is None
     assert snapshot.without_stream() == sorted(np.array(IDS[::-1])[~entries.available.any(axis=1)])
-    empty = Snapshot.of(made_entries([], offsets=facts is not None), LAYOUT, ORIGIN, offsets=facts)
+    empty = in_memory(made_entries([], offsets=facts is not None), LAYOUT, facts).snapshot
     assert (len(empty), empty.partitions, empty.segments, empty.without_stream()) == (0, (), (), [])
     assert empty.columns.names[:3] == ["clip_id", "video", "start_s"]
-    with pytest.raises(ValueError, match="30 clips come with"):
-        Snapshot.of(Entries(entries.table, entries.packed[:, 1:], entries.available), LAYOUT, ORIGIN)
 
 
 @pytest.mark.parametrize("times", [3, 99])

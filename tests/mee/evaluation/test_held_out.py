@@ -180,7 +180,13 @@ def test_rules_are_said_in_words(v2t):
 
 
 def test_a_whole_protocol_is_stated_with_its_counts():
-    said = {"without_stream": ("v3",), "streams": {"audio": 990}, "train_list": "9k", "digest": "ab"}
+    said = {
+        "without_stream": ("v3",),
+        "streams": {"audio": 990},
+        "train_list": "9k",
+        "digest": "ab",
+        "judgments": 7,
+    }
     files = {"test": "test.csv sha256:00"}
     facts = protocol_facts(benchmark(name="lsmdc", files=files), split="test", queries=1000, gallery=1000, **said)
     names = {"name": "lsmdc", "title": PROTOCOLS["lsmdc"].title, "split": "test", "query_rule": "every caption"}

@@ -96,7 +96,7 @@ def test_a_list_file_counts_more_than_its_rule(made, small):
     folder = small(["video0", "video1"])
     made.write_1ka_test(folder / "MSRVTT_JSFUSION_test.csv")
     made.write_lines(folder / "MSRVTT_train.9k.csv", ["video_id", "video0"])
-    with pytest.raises(InputError, match="falls short of msrvtt-1ka: 1 training video where it has 9,000"):
+    with pytest.raises(InputError, match="does not match msrvtt-1ka: 1 training video where it has 9,000"):
         load_benchmark("msrvtt-1ka", folder)
     made.write_lines(folder / "MSRVTT_train.9k.csv", ["video_id", "video0", "video7010"])
     with pytest.raises(InputError, match="1 of the training videos is among the test videos too: 'video7010'"):
@@ -174,7 +174,7 @@ HEADER = "key,video_id,sentence"
     [
         (["key,video_id,text", "r,video1,x"], "no column 'sentence'; it has 'key', 'video_id', 'text'"),
         ([HEADER], "a header and no rows"),
-        ([HEADER, "r,video1,"], "row 1 of 1 has nothing in column 'sentence'"),
+        ([HEADER, "r,video1,"], "line 2 has nothing in column 'sentence'"),
         ([HEADER, "r,video1,x, y"], "line 2 has more fields"),
         ([HEADER, 'r,video1,"x'], "line 2"),
         ([HEADER, "r,v1,x"], "names 'v1'"),

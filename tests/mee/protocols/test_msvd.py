@@ -33,7 +33,7 @@ def load(listed):
 
 
 def test_the_real_lists_and_thirty_videos(real):
-    with pytest.raises(InputError, match=r"falls short of msvd: .*; 660 test videos without a caption: '"):
+    with pytest.raises(InputError, match=r"does not match msvd: .*; 660 test videos without a caption: '"):
         load_benchmark("msvd", real)
     benchmark = load_benchmark("msvd", real, partial=True)
     assert (len(benchmark.table), len(benchmark.gallery), len(benchmark.shortfalls)) == (1_238, 670, 3)

@@ -91,7 +91,7 @@ def test_what_is_refused_even_in_part(ids, rows, message, partial):
 )
 def test_what_falls_short_is_refused_and_in_part_recorded(reading, shortfalls):
     remedy = "complete the files, or go on with --partial, which every result will show"
-    assert refusal(checked, reading) == f"here falls short of small: {'; '.join(shortfalls)}; {remedy}"
+    assert refusal(checked, reading) == f"here does not match small: {'; '.join(shortfalls)}; {remedy}"
     benchmark = checked(reading, partial=True)
     assert benchmark.shortfalls == shortfalls
     assert (benchmark.table["caption"] != "").all()
@@ -173,8 +173,8 @@ def test_a_list_of_ids(file, name, content):
     [
         (read_ids, "a.txt", "", "write one a line"),
         (read_ids, "a.txt", "a\nb\na\nc\nc\n", "names 2 ids more than once, 'a' among them; keep each once"),
-        (read_ids, "a.txt", b"\xff\xfe", "not UTF-8"),
-        (read_ids, "a.csv", "clip\na\n", "no column 'video_id'; it has 'clip'"),
+        (read_ids, "a.txt", b"\xff", "not UTF-8"),
+        (read_ids, "a.csv", "key\na\n", "no column 'video_id'; it has 'key'"),
         (read_json, "a.json", b"\xff", "not UTF-8"),
         (read_json, "a.json", "{", "not readable JSON"),
         (read_json, "a.json", "[" * 100_000, "nested too deeply"),

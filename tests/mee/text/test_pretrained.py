@@ -15,8 +15,6 @@ from torch.nn.functional import normalize
 from transformers import AutoModel, AutoTokenizer, T5EncoderModel
 
 from mee.errors import InputError
-from mee.layers.pooling_kinds import PLAIN
-from mee.text import as_declared
 from mee.text import language_model as lm
 from mee.text.config import TextConfig
 from mee.text.pretrained import PretrainedEncoder
@@ -220,64 +218,6 @@ def test_the_real_packaged_encoder_knows_that_a_puppy_is_a_dog():
     encoder = learn(lm.PACKAGED)
     dog, puppy, car = normalize(encoder.encode(["a dog runs", "a puppy is running", "a car stands"], CPU), dim=1)
     assert (encoder.dim, bool(dog @ puppy > dog @ car + 0.3)) == (384, True)
-
-
-OLD, NEW = {"word_embedding_dimension": 16}, {"include_prompt": True}
-
-
-@pytest.mark.parametrize(
-    ("declared", "kinds", "found"),
-    [
-        ({**OLD, "pooling_mode_mean_tokens": True}, "Normalize", "mean"),
-        ({**OLD, "pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, "Normalize", "first"),
-        ({**OLD, "pooling_mode_lasttoken": True}, "Normalize", "last"),
-        ({**NEW, "pooling_mode": "cls"}, "Normalize", "first"),
-        ({**NEW, "pooling_mode": ["cls", "mean"]}, "Normalize", "pools by .*, which is not supported"),
-        ({**OLD, "pooling_mode_weightedmean_tokens": True}, "Normalize", "pools by weightedmean, which is not"),
-        (
-            {**OLD, "pooling_mode_mean_tokens": True},
-            "Dense",
-            "has a module of type Dense, which is not supported$",
-        ),
-        ([], "Normalize", "modules of .* cannot be read"),
-    ],
-)
-def test_a_sentence_encoder_pools_as_its_folder_declares(bert, declared, kinds, found):
-    plain = TextConfig(encoder=str(bert), pooling=("max",))
-    assert as_declared(plain) == plain
-    (bert / "1_Pooling").mkdir()
-    (bert / lm.DECLARED).write_text(json.dumps(declared))
-    modules = [{"type": f"sentence_transformers.models.{kind}"} for kind in ("Transformer", "Pooling", kinds)]
-    (bert / "modules.json").write_text(json.dumps(modules))
-    if found in PLAIN:
-        assert as_declared(plain).pooling == (found,)
-        return
-    with pytest.raises(InputError, match=found):
-        as_declared(plain)
-
-
-@pytest.mark.parametrize(
-    ("declared", "found"),
-    [
-        ({"prompts": {"query": "q: ", "passage": "p: "}}, ("q: ", "p: ")),
-        ({"prompts": {"query": "q: ", "document": ""}, "default_prompt_name": "query"}, ("q: ", "")),
-        ({"prompts": {"any": "a: "}, "default_prompt_name": "any"}, ("a: ", "a: ")),
-        ({"prompts": {"clustering": "c: ", "query": 5}, "default_prompt_name": None}, ("", "")),
-        ({"__version__": {}}, ("", "")),
-        ([], "prompts of .* cannot be read"),
-    ],
-)
-def test_a_sentence_encoder_has_the_prompts_that_its_folder_declares(bert, declared, found):
-    plain = TextConfig(encoder=str(bert))
-    (bert / "1_Pooling").mkdir()
-    (bert / lm.DECLARED).write_text('{"pooling_mode": "mean"}')
-    (bert / "modules.json").write_text("[]")
-    (bert / lm.PROMPTED).write_text(json.dumps(declared))
-    if isinstance(found, str):
-        with pytest.raises(InputError, match=found):
-            as_declared(plain)
-        return
-    assert as_declared(plain).prompts == found
 
 
 def test_prompts_stand_before_what_is_looked_for_and_what_is_searched(bert):

@@ -1,7 +1,6 @@
 """mee demo: what its figures must be, and what a second call does again."""
 
 import csv
-import json
 import os
 import re
 import signal
@@ -23,11 +22,11 @@ from scripts.demo.command import main
 
 def unlike_their_facts(folder):
     """Clips in which an extractor found a stream that they do not have, or the other way round."""
-    clips = [json.loads(line) for line in (folder / "facts.jsonl").read_text().splitlines()]
+    clips = world.make_clips(0)
     wrong = []
     for stream, (shown, *_) in world.SHOWN_BY.items():
-        found = FeatureStore(folder / "store").read(stream, [clip["video_id"] for clip in clips])
-        wrong += [clip for clip, each in zip(clips, found) if (each is not None) != (shown in clip)]
+        found = FeatureStore(folder / "store").read(stream, [clip.name for clip in clips])
+        wrong += [clip for clip, each in zip(clips, found) if (each is not None) != (shown in clip.facts)]
     return wrong
 
 

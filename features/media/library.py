@@ -108,19 +108,6 @@ class Library:
         more = [f"{len(kinds) - KINDS_SHOWN} more kinds"] if len(kinds) > KINDS_SHOWN + 1 else kinds[KINDS_SHOWN:]
         return " and ".join([", ".join(kinds[:KINDS_SHOWN]), *more])
 
-    def named(self, name: str) -> str:
-        """The one file that a path, below the folder or from here, or the end of one means.
-
-        Raises:
-            InputError: there is none, or several.
-        """
-        name, from_here = Path(name).as_posix(), Path(os.path.relpath(name, self.root)).as_posix()
-        found = [way for way in (name, from_here) if way in self.videos]
-        found = found[:1] or [video for video in self.videos if video.endswith(f"/{name}")]
-        if len(found) != 1:
-            raise InputError(f"'{name}' means {len(found) or 'no'} files of '{self.root}'; name one by its path")
-        return found[0]
-
 
 def find_media(path: Path, selection: Selection = ANY) -> Library:
     """Search a folder and its subfolders for media files, of which there is one; or take a single file."""

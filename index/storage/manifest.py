@@ -39,7 +39,6 @@ import json
 import os
 import re
 import shlex
-import stat
 import struct
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -94,22 +93,15 @@ class Origin:
                 moved = Path(os.path.normpath(here.joinpath(*way)))
                 places = {moved: places.get(moved, False), **places}
         for place, beside in places.items():
-            sure = (inode := _folder(place)) is not None and (beside or inode == self.model_inode)
-            any_sure |= sure
-            if inode is not None and (sure or place != recorded):
-                yield place, sure
-        if not any_sure:
-            with suppress(OSError):
-                others = sorted(here.parent.iterdir())[:MOST_BESIDE]
-                yield from ((each, False) for each in others if is_bare(each.name) and _folder(each) is not None)
-
-
-def _folder(place: Path) -> int | None:
-    """The inode of a folder that is no link; None of anything else."""
-    with suppress(OSError, ValueError):
-        status = place.lstat()
-        return status.st_ino if stat.S_ISDIR(status.st_mode) else None
-    return None
+            if os.path.isdir(place) and not os.path.islink(place):
+                sure = beside or place.stat().st_ino == self.model_inode
+                any_sure |= sure
+                if sure or place != recorded:
+                    yield place, sure
+        with suppress(OSError):
+            for each in [] if any_sure else sorted(here.parent.iterdir())[:MOST_BESIDE]:
+                if is_bare(each.name) and not each.is_symlink() and (each / "config.json").is_file():
+                    yield each, False
 
 
 @dataclass(frozen=True)

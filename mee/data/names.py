@@ -186,21 +186,17 @@ class Names(Generic[Thing]):
     def _forms(self) -> list[tuple[str, str, str]]:
         return [(name, *_form(name)) for name in self.known]
 
-    @cached_property
-    def _sorted(self) -> list[tuple[str, str]]:
-        return sorted((_folded(base_name(name)), name) for name in self.known)
-
     def _near(self, name: str) -> list[str]:
-        wanted = _folded(base_name(name))
-        place = bisect(self._sorted, (wanted,))
-        near = dict(reversed(self._sorted[max(place - WINDOW, 0) : place + WINDOW]))
+        wanted, known = _folded(base_name(name)), sorted((_folded(base_name(each)), each) for each in self.known)
+        place = bisect(known, (wanted,))
+        near = dict(reversed(known[max(place - WINDOW, 0) : place + WINDOW]))
         return [near[each] for each in get_close_matches(wanted, near, NEAR)]
 
 
 def names_of(
     clips: Iterable[tuple[str, str]], place: str, failed: Iterable[str] = ()
 ) -> Names[tuple[str, tuple[str, ...]]]:
-    """The names of clips, given with their videos, and of videos: (video, its clips); of those that failed none."""
+    """Of clips, given with their videos, and of videos: (video, clips) that they name; failed: without clips."""
     videos: dict[str, list[str]] = {}
     known: dict[str, tuple[str, tuple[str, ...]]] = {}
     for clip_id, video in clips:

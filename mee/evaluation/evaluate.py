@@ -85,7 +85,7 @@ def evaluate_model(
             check_apart(record, videos, source, what="the gallery", ids=benchmark.gallery)
         elif config.judgments and held_out.split == "test":  # videos that were judged and are right for no query
             found, left = find_videos(benchmark.gallery, source, partial=config.partial)
-            clip_ids, left_out = [clip_id for _, clips in found.values() for clip_id in clips], tuple(left)
+            clip_ids, left_out = list(dict.fromkeys(c for _, clips in found.values() for c in clips)), tuple(left)
             check_apart(record, [video for video, _ in found.values()], source, what="the gallery")
         gallery = encode_gallery(model, source, clip_ids)
         captions = _training_captions(config, benchmark)

@@ -111,6 +111,10 @@ def gallery_videos(
             f"test videos cut into clips ({cut[0]}, for one); extract them whole, into a new store: "
             "mee precompute VIDEOS STORE --clip-seconds 100000"
         )
+    ids: dict[str, str] = {}
+    for video_id, (_, (clip, *_)) in found.items():
+        if (other := ids.setdefault(clip, video_id)) != video_id:
+            raise InputError(f"{source.name} has one video, {clip}, for two of the test: {other} and {video_id}")
     return {video_id: clips[0] for video_id, (_, clips) in found.items()}, tuple(left_out)
 
 

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mee.data import SPLITS, read_captions, read_text
+from mee.data import SPLITS, meet, read_captions, read_text
 from mee.errors import InputError, count, name_id, name_ids
 from mee.protocols.files import AnnotationFiles
 from mee.protocols.protocol import COLUMNS, FOLDER, Benchmark, Protocol, Reading, file_stamp
@@ -135,11 +135,13 @@ def judged(table: pd.DataFrame, path: Path, captions: str) -> tuple[pd.DataFrame
     table = table if "split" in table else table.assign(split="test")
     is_test = table["split"] == "test"
     test = table[is_test].drop_duplicates(["query_id", "caption"])
-    of_query = [grades.get(query, {}) for query in test["query_id"]]
+    own = table.loc[is_test, "video_id"].tolist() if "video_id" in table else []
+    called = meet((video for its in grades.values() for video in its), own, str(path))
+    named = {query: {called.get(video, video): it for video, it in its.items()} for query, its in grades.items()}
+    of_query = [named.get(query, {}) for query in test["query_id"]]
     right = [[video for video, grade in its.items() if grade > 0] for its in of_query]
     without = [query for query, videos in zip(test["query_id"], right) if not videos]
     short = [f"{count(len(without), 'test query')} without a right video: {name_ids(without)}"] if without else []
-    own = table.loc[is_test, "video_id"].tolist() if "video_id" in table else []
     gallery = dict.fromkeys([*own, *(video for its in of_query for video in its)])
     rows = test.assign(video_id=pd.Series(right, test.index, dtype=object)).explode("video_id")
     rows = rows.dropna(subset="video_id").astype({"video_id": "string"})

@@ -97,7 +97,7 @@ def test_rows_are_of_clips_or_of_all_clips_of_a_video(written):
     path = written("clip_id,video,mood\nlong.mp4#1,long.mp4,glad\n")
     assert read_metadata(path).of_clips(SOURCE)[0].to_dict() == {"mood": {"long.mp4#1": "glad"}}
     for rows, message in (
-        ("x,test\ny,val\n", r"no usable clip of store: it says 'x', and 'a\.mp4'"),
+        ("x,test\ny,val\n", r"2 of 2 clips .* usable in store: x .*, like 'a\.mp4'"),
         ("long.mp4,test\nlong.mp4#1,val\n", "rows 'long.mp4' and 'long.mp4#1' are both about 'long.mp4#1'; leave"),
     ):
         with pytest.raises(InputError, match=message):
@@ -111,8 +111,11 @@ def test_names_of_columns(written):
             InputError, match=r"has a column '\w+' of its own; give|is called '.*'; give it a name"
         ):
             read_metadata(path, taken=("width",))
-    for name in ("two words", "class", "Größe", "frame-rate"):
-        assert list(read_metadata(written(f"clip_id,{name}\na.mp4,2\n")).columns) == [name]
+    for name in ("two words", "class", "Größe", "frame-rate", "2024", "taken_at,Taken At"):
+        row = ",2" * len(name.split(","))
+        assert ",".join(read_metadata(written(f"clip_id,{name}\na.mp4{row}\n")).columns) == name
+    with pytest.raises(InputError, match=r"two columns 'Gr.*; rename"):
+        read_metadata(written("clip_id,Größe,Gro\u0308ße\na.mp4,2,3\n"))
 
 
 @pytest.mark.parametrize(

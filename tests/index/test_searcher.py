@@ -386,7 +386,7 @@ def test_clips_and_videos_are_found_in_other_spellings(searcher, long_source):
         assert ids(found_by(searcher, like=written, top=9)) == ids(found_by(searcher, like=clip, top=9))
     for written in ("v1", "a/b/v1.mov", "V1"):
         assert ids(found_by(searcher, video=written, top=9)) == ids(found_by(searcher, video=video, top=9))
-    with pytest.raises(InputError, match=r"video 'v1' has 10 clips; name one of them, such as 'v1\.mp4#t="):
+    with pytest.raises(InputError, match=r"video 'v1' has 10 clips; name one, such as 'v1\.mp4#t="):
         found_by(searcher, like="v1")
 
 

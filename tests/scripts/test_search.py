@@ -213,7 +213,7 @@ def test_by_video(hits, search):
         (["up", "--like", "clip11.mp4"], "clip11.mp4"),
         (["--like", ""], "''"),
         (["--like", "None"], "None"),
-        (["up", "--video", "clip1"], "clip1"),
+        (["up", "--video", "clip11"], "clip11"),
         (["up", "--video", "None"], "None"),
         (["--only", "audio", "a dog"], "a dog"),  # before stdin is read
         (["--where", "length < 3"], "length"),

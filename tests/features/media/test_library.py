@@ -127,23 +127,6 @@ def test_files_of_sound_are_left_out_where_nobody_wants_them(tmp_path):
     assert (library.videos, library.ignored) == (("a.mp4",), {".wav": 1, ".mp3": 1, ".opus": 1})
 
 
-def test_one_file_is_named_by_its_path_or_the_end_of_it(tmp_path, monkeypatch, says_all):
-    put(tmp_path, "a.mp4", "d/a.mp4", "d/b.mp4", "e/b.mp4", "e/c.mp4")
-    library = find_media(tmp_path)
-    monkeypatch.chdir(tmp_path / "e")
-    names = {
-        "a.mp4": "a.mp4",
-        "./a.mp4": "a.mp4",
-        "d/b.mp4": "d/b.mp4",
-        "c.mp4": "e/c.mp4",
-        "../d/b.mp4": "d/b.mp4",
-    }
-    names[str(tmp_path / "d" / "a.mp4")] = "d/a.mp4"
-    assert {name: library.named(name) for name in names} == names
-    monkeypatch.chdir(tmp_path)
-    says_all(library.named, ["b.mp4", "z.mp4", "d", "mp4"])
-
-
 # ending: how the ffmpeg program writes it, of a second of pictures and sound; then of each alone
 WITH_BOTH = """m2ts m2t tp trp: -c:v mpeg2video -c:a mp2 -f mpegts
 / vob evo mod tod: -c:v mpeg2video -c:a mp2 -f vob / mpe: -f mpeg / wtv: -c:v mpeg2video -c:a mp2

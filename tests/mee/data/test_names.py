@@ -57,6 +57,10 @@ def test_a_name_is_not_another(known, written):
 CLOSER = {  # known names: how one is written, and which it is
     ("v.mp4", "v.mkv", "v"): {"v.mp4": "v.mp4", "v": "v", "v.avi": "v"},
     ("v.mp4", "v.mkv"): {"v": "v.mp4 v.mkv", "v.avi": "v.mp4 v.mkv", "v.mkv.npy": "v.mkv", "a/v.mkv": "v.mkv"},
+    ("a.mp4", "d/a.mp4", "d/b.mp4", "e/b.mp4", "e/c.mp4"): {
+        "./a.mp4": "a.mp4", "c.mp4": "e/c.mp4", "../d/b.mp4": "d/b.mp4", "/x/d/a.mp4": "d/a.mp4", "d": "",
+        "b.mp4": "d/b.mp4 e/b.mp4",
+    },
     ("v.mp4", "a/v.mp4", "b/v.mp4"): {"v": "v.mp4", "b/v": "b/v.mp4", "/x/a/v": "a/v.mp4", "c/v": "v.mp4"},
     ("a/v.mp4", "b/v.mp4"): {"v": "a/v.mp4 b/v.mp4", "x/b/v": "b/v.mp4", "c/v": ""},
     ("abc.mp4", "v_abc.mp4"): {"abc": "abc.mp4", "v_abc.mkv": "v_abc.mp4", "ABC": "abc.mp4 v_abc.mp4"},
@@ -65,7 +69,7 @@ CLOSER = {  # known names: how one is written, and which it is
     ("x/7.mp4", "x/07.mp4"): {"7": "x/7.mp4", "7.0": "x/7.mp4", "007": "x/7.mp4 x/07.mp4"},
     ("\u00e9", "e\u0301"): {"\u00e9": "\u00e9", "e\u0301": "e\u0301", "e\u0301.mp4": "\u00e9 e\u0301"},
     ("v.mp4", "v.mp4#t=0,10", "v.mp4#t=10,20"): {"v": "v.mp4", "v#t=10,20.0": "v.mp4#t=10,20"},
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("known", CLOSER, ids=" ".join)
@@ -90,7 +94,12 @@ def test_a_known_name_means_itself_and_no_name_fails(names, written):
 
 def test_near_names_are_named(says):
     names = Names({f"a/video{number}.mp4": number for number in range(20)} | {"v.mp4": 1, "v.mkv": 2}, "the store")
-    says("\n".join(f"{each} {names.reason(each)}" for each in ("vido7", "b/Video77.avi", "nothing", "v")))
+    refused = []
+    for name in ("vido7", "b/Video77.avi", "nothing", "a", "mp4", "v"):
+        with pytest.raises(InputError) as caught:
+            names.need(name, "file")
+        refused.append(str(caught.value))
+    says("\n".join(refused))
 
 
 def test_ids_of_a_file_meet_clips_one_to_one(says):

@@ -130,7 +130,10 @@ def test_the_gallery_is_the_protocols_in_its_order_and_may_name_clips(make_sourc
     assert list(found.items()) == [("c", "deep/er/c.avi"), ("a", "a.webm"), ("b", "clips/b.mp4")]
     assert left_out == ()
     source, clip_id = make_source(["film.mkv"], clips_of_video=3), "film.mkv#t=10,20"
-    assert gallery_videos(benchmark(clip_id), source, partial=False) == ({clip_id: clip_id}, ())
+    for spelled in (clip_id, "film#t=10.0,20"):
+        assert gallery_videos(benchmark(spelled), source, partial=False) == ({spelled: clip_id}, ())
+    with pytest.raises(InputError, match=r"one video, a\.mp4, for two of the test: a\.mov and v_a"):
+        gallery_videos(benchmark("b", "a.mov", "v_a"), make_source(["a.mp4", "b.mp4"]), partial=True)
 
 
 def test_a_video_that_is_missing_is_refused_or_reported(make_source):

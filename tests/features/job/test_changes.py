@@ -212,6 +212,7 @@ def test_all_streams_of_a_changed_file_are_extracted_again_by_one_job_or_several
 def test_a_touch_a_moved_folder_a_copy_a_link_and_swapped_names_cost_no_decoding(world):
     world.touch("a.mp4")
     assert (world.run().changes.changed, world.decoded, world.compared) == (set(), [], 1)
+    world.check()
     world.move("d", "e")
     assert list(world.run().changes.taken) == ["e/b.mp4"]
     shutil.copy(world.videos / "a.mp4", world.videos / "copy.mp4")

@@ -239,7 +239,8 @@ def test_one_file_is_redone_and_keeps_what_it_had_where_that_fails(world):
     assert world.decoded == ["a.mp4"]
     world.check()
     world.put("a.mp4", "0aa")
-    assert len(world.run(redo=("a.mp4",)).failures) == 1
+    world.put("d/b.mp4", "0bb")
+    assert len(world.run(redo=("a.mp4", "d/b.mp4")).failures) == 2
     assert sorted(world.store.clips.index) == ["a.mp4#t=0,1", "a.mp4#t=1,2", "d/b.mp4"]
     with pytest.raises(ValueError, match="redo and overwrite exclude each other"):
         PrecomputeConfig(redo=("a.mp4",), overwrite=True)

@@ -212,6 +212,7 @@ def test_all_streams_of_a_changed_file_are_extracted_again_by_one_job_or_several
 def test_a_touch_a_moved_folder_a_copy_a_link_and_swapped_names_cost_no_decoding(world):
     world.touch("a.mp4")
     assert (world.run().changes.changed, world.decoded, world.compared) == (set(), [], 1)
+    world.check()
     world.move("d", "e")
     assert list(world.run().changes.taken) == ["e/b.mp4"]
     shutil.copy(world.videos / "a.mp4", world.videos / "copy.mp4")
@@ -238,7 +239,8 @@ def test_one_file_is_redone_and_keeps_what_it_had_where_that_fails(world):
     assert world.decoded == ["a.mp4"]
     world.check()
     world.put("a.mp4", "0aa")
-    assert len(world.run(redo=("a.mp4",)).failures) == 1
+    world.put("d/b.mp4", "0bb")
+    assert len(world.run(redo=("a.mp4", "d/b.mp4")).failures) == 2
     assert sorted(world.store.clips.index) == ["a.mp4#t=0,1", "a.mp4#t=1,2", "d/b.mp4"]
     with pytest.raises(ValueError, match="redo and overwrite exclude each other"):
         PrecomputeConfig(redo=("a.mp4",), overwrite=True)

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mee.data.formats import SEPARATORS, read_rows, read_text
-from mee.errors import InputError, name_id, name_ids
+from mee.errors import InputError, name_id, name_ids, usable
 from mee.files import limited
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def read_table(
         return {name: named[0] for name, named in found.items() if len(named) == 1}
 
     table = read_rows(path, names, what, resolve=resolve)
-    with limited(path):
+    with usable(f"{path} has a value that is no text"), limited(path):
         return _wanted(table, path, names, more, columns)
 
 
@@ -175,7 +175,8 @@ def _wanted(
             cell, place = str(table[name].iloc[row]).strip(), f"{table.index.name} {table.index[row]}"
             held = "nothing" if cell in ("", "nan", "None", "<NA>") else name_id(cell)
             raise InputError(f"{path}: {place} has {held} in column '{name}'; write one text there")
-        if _plain(header[found[name]]) in _UNNAMED and list(texts) == list(map(str, range(len(texts)))):
+        unnamed = name not in own and _plain(header[found[name]]) in _UNNAMED
+        if unnamed and list(texts) == list(map(str, range(len(texts)))):
             raise InputError(f"{path} {_unclear(name, [], header, columns)}")
         table[name] = texts
     return table.reset_index(drop=True)

@@ -64,11 +64,7 @@ HOSTILE = {  # name of the file -> reader, how it is made, what is said
     "bytes.parquet": (read_captions, parquet({"video": [b"\xff"], "caption": ["x"]}), "row 1 has 'b'"),
     "deep.jsonl": (read_captions, text('{"video_id": ' + "[" * 9000), "nested too deeply"),
     "large.jsonl": (read_captions, text('{"video_id": ' + "9" * 400 + "}"), "no column 'caption'"),
-    "deep list.csv": (
-        read_captions,
-        text(f"video_id,caption\na,\"['{'(' * 9000}', {'-' * 9000}'x']\"\n"),
-        "line 2",
-    ),
+    "deep list.csv": (read_captions, text(f"video_id,caption\na,\"['x', {'-' * 9000}'x']\"\n"), "line 2"),
     "pipe.csv": (read_captions, os.mkfifo, "no caption file"),
     "pipe.txt": (read_sentences, os.mkfifo, "is a pipe and not a regular file"),
     "device.txt": (read_sentences, lambda path: path.symlink_to("/dev/zero"), "is a device and not a regular"),

@@ -265,6 +265,7 @@ WRONG = {
     "broken.json": '[{"video_id": "v0",\n "caption": }]',
     "broken.jsonl": '{"video_id": "v0", "caption": "a"}\n{"video_id": "v1" "caption": "b"}\n',
     "a list among lines.jsonl": '{"video_id": "v0", "caption": "a"}\n["v1"]\n',
+    "half a character.json": '{"v0": "\\ud800"}',
     "a truth.jsonl": '{"video_id": "v0", "caption": true}\n',
 }
 

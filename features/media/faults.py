@@ -65,6 +65,8 @@ def encrypted(container: InputContainer, path: Path) -> set[str]:
 
 def _reason_of_boxes(file: BinaryIO, size: int) -> str:
     found = dict(islice(_boxes(file, 0, size), BOXES))
+    if not found.keys().isdisjoint(_LOCKED):
+        return ENCRYPTED
     if found.get(b"moov", size + 1) <= size:
         return START_ONLY if b"mvex" in found and b"moof" not in found else ""
     return SEGMENT if not found.keys().isdisjoint((b"styp", b"sidx", b"moof")) else CUT

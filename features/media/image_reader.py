@@ -7,13 +7,15 @@ applied; transparent parts become white. Of a damaged image what can be decoded 
 from __future__ import annotations
 
 import io
+import os
+import re
 import struct
-from collections.abc import Sequence
-from contextlib import suppress
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, cast
 
-import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +38,8 @@ KINDS |= {"gif": GifImageFile}
 # what Pillow raises on damaged files
 BROKEN = (OSError, ValueError, SyntaxError, EOFError, IndexError, struct.error, Image.DecompressionBombError)
 END, GIF_END = b"\xff\xd9", b";"  # of a jpg, and of a gif, which a little may follow
-SPARE = 128  # bytes before the end that nothing reads; a few are a habit of cameras
+# libjpeg's warnings of damage; a few bytes that nothing reads before the end are a habit of cameras
+HURT = re.compile(r"Corrupt JPEG data: (?!\d extraneous bytes before marker 0xd9)|Premature end")
 BLOCK = 256  # rows laid on white at once
 
 
@@ -67,7 +70,9 @@ def read_image(path: Path, video: str, needs: Sequence[Need], limits: Limits = D
     orientation, transparent = _orientation(header), header.has_transparency_data
     damaged = _damaged(kind, data, header)
     del header  # webp's holds whole pictures
-    image = _decoded(data + END * (damaged and kind == "jpeg"), transparent) if kind != "gif" else None
+    with _warnings() as warned:
+        image = _decoded(data + END * (damaged and kind == "jpeg"), transparent) if kind != "gif" else None
+    damaged = damaged or HURT.search(warned.getvalue().decode(errors="replace")) is not None
     if image is None:
         image, in_part = _partly_decoded(data, limits)
         damaged = damaged or in_part
@@ -107,29 +112,31 @@ def _decoded(data: bytes, transparent: bool) -> NDArray[np.uint8] | None:
 
 
 def _damaged(kind: str, data: bytes, header: ImageFile) -> bool:
-    """Whether a png or jpg lacks data, or has bad ones, which decoders paint over; the header is used up."""
+    """Whether an image lacks its end, or a png has bad data, which decoders paint over; the header is used up."""
+    if kind == "jpeg":
+        return END not in data[cast("IO[bytes]", header.fp).tell() :]
     if kind == "png":
         try:
             header.verify()
         except BROKEN:
             return True
-    if kind != "jpeg":
-        return kind == "gif" and GIF_END not in data[-16:]
-    end, strict = data.find(END, cast("IO[bytes]", header.fp).tell()), {"err_detect": "explode"}
-    if end < 0:
-        return True
-    if not _decodes(data, strict):
-        return _decodes(data, {})
-    return _decodes(data[: end - SPARE - len(data) // 500], strict)  # data are left over
+    return kind == "gif" and GIF_END not in data[-16:]
 
 
-def _decodes(data: bytes, options: dict[str, str]) -> bool:
-    decoder = av.CodecContext.create("mjpeg", "r")
-    decoder.options, decoder.thread_count = {"lowres": "3", **options}, 1
-    try:
-        return bool([*decoder.decode(av.Packet(data)), *decoder.decode(None)])
-    except (av.FFmpegError, ValueError):
-        return False
+@contextmanager
+def _warnings() -> Iterator[io.BytesIO]:
+    """What is written to stderr meanwhile: libjpeg's warnings, which OpenCV gives nowhere else."""
+    warned = io.BytesIO()
+    with tempfile.TemporaryFile() as file:
+        stderr = os.dup(2)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield warned
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            file.seek(0)
+            warned.write(file.read())
 
 
 def _partly_decoded(data: bytes, limits: Limits) -> tuple[NDArray[np.uint8], bool]:

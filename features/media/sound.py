@@ -44,14 +44,12 @@ class _Line:
         Silence goes first, so that the resampler's first sample coincides with one of this rate.
         """
         self.end()
-        self._mixer = _mixer(first, self.rate)
         start, stored = round(time * first.sample_rate), first.sample_rate
         unit = stored // math.gcd(stored, self.rate)  # after so many, samples of both rates coincide
         silence = start % unit + unit * math.ceil(FILTER / unit) if start else 0
         self._position = (start - silence) * self.rate // stored
         self._audible = start * self.rate // stored
-        if silence:
-            self.add(_silence(silence, first))
+        self._mixer = _mixer(first, self.rate, silence)
 
     def add(self, frame: AudioFrame | None) -> None:
         """Mix and resample one frame; None flushes."""
@@ -87,10 +85,11 @@ class _Line:
         return np.clip(wave, -1.0, 1.0, out=wave) if found else None
 
 
-def _mixer(like: AudioFrame, rate: int) -> Graph | None:
+def _mixer(like: AudioFrame, rate: int, silence: int) -> Graph | None:
     """Mixes frames like this one to one channel: by ffmpeg's weights, or evenly where their places are unknown.
 
-    None where there are more channels than ffmpeg can mix, which are 64.
+    ``silence``: samples that go first, by a filter, because PyAV cannot make frames of eight planes and more. None
+    where there are more channels than ffmpeg can mix, which are 64.
     """
     count, layout = like.layout.nb_channels, like.layout.name
     # of ambisonic sound the first channel is that of an omnidirectional microphone
@@ -101,6 +100,7 @@ def _mixer(like: AudioFrame, rate: int) -> Graph | None:
         stored = {"sample_rate": str(like.sample_rate), "sample_fmt": like.format.name, "channel_layout": given}
         with suppress(ValueError):  # no weights for these channels, or too many to be named
             nodes = [graph.add("abuffer", **stored, time_base=str(like.time_base))]
+            nodes += [graph.add("adelay", f"{silence}S:all=1")] if silence else []
             nodes += [graph.add(*one) for one in mix]
             nodes += [graph.add("aformat", sample_rates=str(rate), sample_fmts="flt", channel_layouts="mono")]
             graph.link_nodes(*nodes, graph.add("abuffersink")).configure()
@@ -113,15 +113,6 @@ def _pulled(mixer: Graph) -> AudioFrame | None:
         return cast(AudioFrame, mixer.pull())
     except (BlockingIOError, EOFError):
         return None
-
-
-def _silence(count: int, like: AudioFrame) -> AudioFrame:
-    """Its channels are unnamed: a mixer takes them for those of its frames. PyAV cannot make custom orders."""
-    frame = AudioFrame(format=like.format.name, layout=f"{like.layout.nb_channels} channels", samples=count)
-    for plane in frame.planes:
-        plane.update((b"\x80" if like.format.bits == 8 else b"\0") * plane.buffer_size)
-    frame.sample_rate, frame.time_base = like.sample_rate, like.time_base
-    return frame
 
 
 class SoundTrack:

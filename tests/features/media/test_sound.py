@@ -51,6 +51,16 @@ def test_channels_for_which_ffmpeg_has_no_weights(tmp_path, ffmpeg, layout, coun
     assert [peak > max(peaks) / 20 for peak in peaks] == [n < heard for n in range(count)]
 
 
+@pytest.mark.parametrize("codec", ["aac", "libopus -mapping_family 255", "flac"])
+def test_late_sound_of_many_planes(tmp_path, ffmpeg, codec):
+    path = tmp_path / "late.mkv"
+    picture = "-f lavfi -i color=red:s=64x64:r=10:d=2 -itsoffset 0.5"
+    ffmpeg.run(*picture.split(), *tones(8, 48000).split(), "-ac", "8", "-c:a", *codec.split(), path)
+    (clip,) = read_clips(ffmpeg.there(path), "v", (SOUND,))
+    loud = np.abs(clip.sound[SOUND]).reshape(-1, 800).max(axis=1) > 0.05  # each 50 ms
+    assert [loud[:10].any(), loud[10:30].all(), loud[31:].any()] == [False, True, False]  # Opus decays
+
+
 def test_no_heap_corruption(tmp_path, ffmpeg):
     """In a process whose allocator checks each block, where there is such a one."""
     path = tmp_path / "a.mov"

@@ -31,6 +31,7 @@ from features.errors import InputError
 from features.extractors import PRESETS
 from features.job import PrecomputeConfig
 from features.media import Selection
+from mee.errors import count
 from scripts.console import DONE, FAILURES_LISTED, counting_bar, job_progress, parse, print_table, resumable, say
 from scripts.store import print_coverage
 
@@ -138,7 +139,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.videos.is_dir() and (gone := gone_from([args.videos], store, args.select, library.videos)):
         words = [args.store, args.videos, *(("--exclude", *args.select.exclude) if args.select.exclude else ())]
         prune = f"mee store prune {shlex.join(map(str, words))}"
-        say(f"{len(gone)} files of the store are not in the folder, such as '{gone[0]}'; to drop them: {prune}")
+        gone_files = f"{count(len(gone), 'file')} of the store"
+        say(f"{gone_files} no longer in the folder, such as '{gone[0]}'; to drop: {prune}")
     print_coverage(store)
     return FAILURES_LISTED if report.failures else DONE
 
@@ -149,9 +151,9 @@ def _run(job: Job) -> JobReport:
     if report.already:
         say(f"{report.already} of {report.files} files are in the store already")
     if changed := sorted(report.changes.changed):
-        say(f"{len(changed)} files changed and are extracted again, such as '{changed[0]}'")
+        say(f"{count(len(changed), 'file')} changed since the last run, such as '{changed[0]}': extracted again")
     if taken := [f"{old} -> {new}" for new, (old, _) in report.changes.taken.items()]:
-        say(f"{len(taken)} files were renamed or copied and keep their streams, such as {taken[0]}")
+        say(f"{count(len(taken), 'file')} renamed or copied, such as {taken[0]}: their streams are kept")
     if report.skipped:
         say(f"{report.skipped} files failed before and are skipped (--skip-failed)")
     with job_progress(files) as show:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from rich.filesize import decimal
 from tyro.conf import Positional, arg
 
+from mee.errors import count
 from scripts.console import (
     DONE,
     FAILURES_LISTED,
@@ -234,7 +235,7 @@ class PruneArgs:
         for video in gone:
             print_line(video)
         remedy = "; mee index … --prune removes them from an index" if gone else ""
-        say(f"{len(gone)} files {'would be' if self.dry_run else 'are'} dropped{remedy}")
+        say(f"{count(len(gone), 'file')} {'would be ' if self.dry_run else ''}dropped{remedy}")
         return DONE
 
 

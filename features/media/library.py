@@ -51,7 +51,7 @@ class Selection:
     endings: tuple[str, ...] = ()  # read files with these endings too, such as .dat .rec
     # skip also files and folders whose name, or path below the folder, is like one of these: drafts '*.proxy.mp4'
     exclude: tuple[str, ...] = ()
-    audio_files: bool = True  # read files of sound alone, by their endings: .mp3 .wav .flac …
+    audio_files: bool = True  # skip files of sound alone, by their endings: .mp3 .wav .flac …
 
     def __post_init__(self) -> None:
         if wrong := [word for word in (*self.endings, *self.exclude) if not word.strip("*./")]:

@@ -45,9 +45,9 @@ ARROWS: dict[str, dict[str, str]] = {
     "index": {"index": "exact scanners storage", "exact": "index scanners", "storage": "scanners"},
     "scripts": {"scripts": "report", "demo": "scripts", "report": "scripts"},
 }
-PRODUCT_LINES, PRODUCT_FILES, TEST_LINES, BENCHMARK_LINES = 33_500, 226, 33_200, 4_300
+PRODUCT_LINES, PRODUCT_FILES, TEST_LINES, BENCHMARK_LINES = 35_300, 226, 35_300, 4_300
 FILE_LINES, FOLDER_MODULES = 400, 16
-REACHED = {"search": 58, "evaluate": 71, "precompute": 63}  # files, at most
+REACHED = {"search": 59, "evaluate": 73, "precompute": 65}  # files, at most
 HEAVY = ("torch", "transformers", "accelerate", "pandas", "cv2", "av", "decord", "faiss", "skimage", "pyarrow")
 HEAVY += ("matplotlib", "h5py", "jinja2", "scipy")
 SOURCES = sorted(path.relative_to(ROOT) for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))

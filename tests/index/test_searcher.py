@@ -296,8 +296,7 @@ def test_an_index_of_another_model_or_without_its_model_is_refused(place, model,
     for where, name in ((None, r"is not at .*--model"), (place / "nowhere", "nowhere")):
         with pytest.raises(InputError, match=name):
             Searcher.load(place / "index", device=CPU, model=where)
-    with torch.no_grad():
-        model.mixture.bias.add_(1)
+    model.mixture.bias.data.add_(1)
     model.save_pretrained(place / "model")
     with pytest.raises(InputError, match=r"is not the model .*--overwrite"):
         Searcher.load(place / "index", device=CPU)
@@ -315,11 +314,10 @@ def test_an_index_of_another_model_or_without_its_model_is_refused(place, model,
 def load_with(place, model, monkeypatch):
     """Open an index that names such a model; None: it is refused, and nothing of a model is read."""
     read = []
-    real = searcher_module.fingerprint
-    monkeypatch.setattr(searcher_module, "fingerprint", lambda folder: read.append(folder) or real(folder))
+    monkeypatch.setattr(searcher_module, "fingerprint", lambda folder: read.append(folder) or fingerprint(folder))
 
     def load(path, inode=None, made="", at="apart/index"):
-        origin = Origin(str(path), real(place / "model"), "store", inode, str(made))
+        origin = Origin(str(path), fingerprint(place / "model"), "store", inode, str(made))
         IndexWriter.create(place / at, model.layout, origin, overwrite=True).close()
         read.clear()
         try:
@@ -362,8 +360,7 @@ def test_a_project_is_moved(names, how, model, source, tmp_path):
     how(old, new)
     shutil.rmtree(old, ignore_errors=True)
     assert len(found_by(Searcher.load(new / names[1], device=CPU), top=3)) == 3
-    with torch.no_grad():
-        model.mixture.bias.add_(1)
+    model.mixture.bias.data.add_(1)
     model.save_pretrained(new / names[0])  # another one, there
     with pytest.raises(InputError, match="is not" if how is shutil.move else "--model"):
         Searcher.load(new / names[1], device=CPU)
@@ -374,8 +371,7 @@ def test_a_model_beside_the_index_is_found_by_its_content(place, model):
     (place / "broken").mkdir()
     (place / "broken" / "config.json").write_text("{")
     shutil.rmtree(place / "model")
-    with torch.no_grad():
-        model.mixture.bias.add_(1)
+    model.mixture.bias.data.add_(1)
     model.save_pretrained(place / "another")
     assert len(found_by(Searcher.load(place / "index", device=CPU), top=3)) == 3
 
@@ -390,9 +386,7 @@ def test_clips_and_videos_are_found_in_other_spellings(searcher, long_source):
         found_by(searcher, like="v1")
 
 
-@pytest.mark.parametrize(
-    "changes", [{"names": ("appearance",), "sizes": (6,)}, {"missing": "renormalise"}], ids=str
-)
+@pytest.mark.parametrize("changes", [{"names": ("appearance",), "sizes": (6,)}, {"missing": "renormalise"}])
 def test_an_index_of_another_layout_is_refused(model, changes):
     other = type("Other", (), {"layout": replace(model.layout, **changes)})
     with pytest.raises(ValueError, match="the model makes"):

@@ -34,7 +34,7 @@ def spoil(path, how):
         (lambda p: None, "there is nothing at"),
         (lambda p: p.mkdir(), "it is empty"),
         (lambda p: (p.mkdir(), (p / "a.txt").touch()), "only 1 x .txt"),
-        (lambda p: p.write_text("x"), "neither a video nor a still image"),
+        (lambda p: p.write_text("x"), "neither a video, a still image nor sound (no ending)"),
     ],
 )
 def test_nothing_to_read(fails, tmp_path, make, says):
@@ -236,7 +236,7 @@ QUERIES = [
         (precompute, ["v", "s", "--retries", "-1"], "retries must be at least 0, got -1"),
         (precompute, ["v", "s", "--max-seconds", "0"], "max-seconds must be positive"),
         (precompute, ["v", "s", "--batch-size", "0"], "batch-size must be at least 1"),
-        (store, [], "Expected one of {list, verify, merge, export, words}"),
+        (store, [], "Expected one of {list, verify, merge, prune, export, words}"),
         (store, ["look", "store"], "Unrecognized options: look"),
         (store, ["list", "store", "--clips", "--failed"], "choose one of them"),
         (store, ["merge", "store"], "name what to merge into it"),

@@ -203,7 +203,7 @@ def test_arguments_that_cannot_be_used(fails, toy, arguments, says):
         (b"", "{} is an empty file of sentences"),
         (b"\n \r\n\n", "{} is an empty file of sentences"),
         (b"good\nb\xe4d\n", "{}: line 2 is not UTF-8"),
-        ("utf-16\n".encode("utf-16"), "{}: line 1 is not UTF-8"),
+        ("b\u00e4d\n".encode("utf-16-le"), "{}: line 1 is not UTF-8"),
     ],
 )
 def test_files_without_sentences(fails, toy, queries, content, says):

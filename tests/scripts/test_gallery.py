@@ -271,7 +271,7 @@ def test_search_subtracts_the_offsets_until_they_are_dropped(own, bank, hits, js
     ("text", "more", "said"),
     [
         ("video_id,caption,split\nclip0,a thing,test\n", (), "no captions of split 'train'"),
-        ("video_id,text\nclip0,a thing\n", (), "no column 'caption'"),
+        ("video_id,words\nclip0,a thing\n", (), "no column 'caption'"),
         ("video_id,caption,split\nclip0,a,train\n", ("--alpha", "1e300"), "use a smaller --alpha"),
     ],
 )

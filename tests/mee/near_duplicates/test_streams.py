@@ -178,5 +178,5 @@ def test_videos_that_are_not_there():
     found, left_out = find("train/a", "w", "x", "y", "z", partial=True)
     assert list(found) == ["train/a.mp4"]
     assert left_out == ["w", "x", "y", "z"]
-    with pytest.raises(InputError, match=r"1 of 1 training videos .*: 'x'\. Look elsewhere$"):
+    with pytest.raises(InputError, match=r"1 of 1 training videos .*: x \(not in it\)\. Look elsewhere$"):
         find("x", partial=True)

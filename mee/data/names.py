@@ -2,7 +2,8 @@
 
     a name    folder/folder/name.ending#t=start,end    a path, or a clip of it as a W3C media fragment
 
-The first of these rules by which a name fits decides. If it fits several known names by it, it is ambiguous.
+The first of these rules by which a name fits decides. If it fits several known names by it, it is ambiguous; but
+where all of them except one are of files of sound, the video is meant, which they belong to.
 
     the same text
     whole     but for white space and quotes around it, ./ and //, \\ for /, file:// with %20, composed letters of
@@ -31,13 +32,14 @@ from urllib.parse import unquote
 from mee.errors import InputError, name_id
 
 Thing = TypeVar("Thing", bound=Hashable)
-_USUAL = (  # of videos, sound, pictures, and of what is made from them
+_SOUND = frozenset(("aac", "aif", "aiff", "flac", "m4a", "mka", "mp2", "mp3", "oga", "opus", "wav", "wma"))
+_USUAL = (  # of videos and sound, pictures, and of what is made from them
     "3g2 3gp 3gpp asf avi divx dv f4v flv h264 h265 hevc m1v m2ts m2v m4v mjpeg mjpg mkv mov mp4 mpe mpeg mpg "
-    "mts mxf ogg ogm ogv ogx qt rm rmvb ts vob webm wmv y4m aac aif aiff flac m4a mka mp2 mp3 oga opus wav wma "
+    "mts mxf ogg ogm ogv ogx qt rm rmvb ts vob webm wmv y4m "
     "avif bmp gif heic heif jp2 jpe jpeg jpg png tif tiff webp "
     "csv h5 hdf5 json mat npy npz pickle pkl pt pth safetensors txt"
 )
-ENDINGS: Final = frozenset(("", *_USUAL.split()))  # DiDeMo has names that end in a dot
+ENDINGS: Final = frozenset(("", *_USUAL.split())) | _SOUND  # DiDeMo has names that end in a dot
 AROUND: Final = "\"'`“”‘’«»\ufeff\u200b"  # quotes and what nobody sees
 NEAR, WINDOW = 3, 2500  # names in a message; known names on either side, by alphabet, that are looked through
 _CLEAN = re.compile(r"\w[\w.,@+=-]*(?:/\w[\w.,@+=-]*)*", re.ASCII)  # a path that is written in one way only
@@ -144,6 +146,8 @@ class Names(Generic[Thing]):
                 found = table.get(end + times)
             if found:
                 several = [found] if isinstance(found, str) else found
+                seen = [each for each in several if _form(each)[0].rpartition(".")[2].lower() not in _SOUND]
+                several = seen if len(seen) == 1 else several
                 first = {self.known[each]: each for each in reversed(several)}  # one name of each thing
                 return Meant(tuple(reversed(first.values())), number, cut.removesuffix(end))
         return Meant(())

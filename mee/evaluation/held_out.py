@@ -68,7 +68,8 @@ def held_out_pairs(
         none = "these captions have no column 'split', so there is no split 'test'"
         raise InputError(f"{none}; add one, or use --split val")
     if not len(pairs):
-        raise InputError(f"no caption is in split '{split}' of the videos that this model has held out")
+        remedy = "" if named else "; to measure on other videos, add a column split, with test in their rows"
+        raise InputError(f"no caption is in split '{split}' of the videos that this model has held out{remedy}")
     by_id = protocol != FOLDER and named and not from_train
     ids = set(table.loc[table["split"] == split, "video_id"]) if by_id else set()
     videos = sorted(set(pairs.videos))

@@ -57,6 +57,7 @@ def test_a_name_is_not_another(known, written):
 CLOSER = {  # known names: how one is written, and which it is
     ("v.mp4", "v.mkv", "v"): {"v.mp4": "v.mp4", "v": "v", "v.avi": "v"},
     ("v.mp4", "v.mkv"): {"v": "v.mp4 v.mkv", "v.avi": "v.mp4 v.mkv", "v.mkv.npy": "v.mkv", "a/v.mkv": "v.mkv"},
+    ("v.mp4", "v.wav", "w.mp3", "w.WAV"): {"v": "v.mp4", "v.mkv": "v.mp4", "v.wav": "v.wav", "w": "w.mp3 w.WAV"},
     ("a.mp4", "d/a.mp4", "d/b.mp4", "e/b.mp4", "e/c.mp4"): {
         "./a.mp4": "a.mp4", "c.mp4": "e/c.mp4", "../d/b.mp4": "d/b.mp4", "/x/d/a.mp4": "d/a.mp4", "d": "",
         "b.mp4": "d/b.mp4 e/b.mp4",

@@ -19,13 +19,9 @@ from features.errors import InputError, MediaError
 from features.files import open_file
 
 SUBTITLES = {".srt": "srt", ".vtt": "webvtt"}  # suffix -> ffmpeg's name of the format
-_VIDEOS = (
-    "mp4 m4v mov mkv webm avi mpg mpeg ts mts m2ts m2t tp trp vob evo mod tod m2p mpe mpv mpv2 m2v m1v mp2v mp4v"
-)
-_VIDEOS += (
-    " wmv asf wm dvr-ms wtv flv f4v 3gp 3g2 3gpp 3gp2 ogv ogm ogx divx xvid rm rmvb dv dif mxf gxf nut y4m qt"
-)
-_VIDEOS += " mk3d ismv insv mj2 mjpg mjpeg apng ivf obu h264 264 hevc h265 265 amv"
+_VIDEOS = "mp4 m4v mov mkv webm avi mpg mpeg ts mts m2ts m2t tp trp vob evo mod tod m2p mpe mpv mpv2 m2v m1v"
+_VIDEOS += " mp2v mp4v wmv asf wm dvr-ms wtv flv f4v 3gp 3g2 3gpp 3gp2 ogv ogm ogx divx xvid rm rmvb dv dif mxf"
+_VIDEOS += " gxf nut y4m qt mk3d ismv insv mj2 mjpg mjpeg apng ivf obu h264 264 hevc h265 265 amv"
 _SOUNDS = "mp3 mp2 mpa m4a m4b m4r 3ga aac adts wav w64 rf64 flac alac ogg oga spx opus wma aif aiff aifc mka weba"
 _SOUNDS += " ac3 ec3 eac3 dts mlp thd amr awb caf au snd voc ape wv tta mpc tak ra"
 IMAGE_SUFFIXES, VIDEO_SUFFIXES, SOUND_SUFFIXES = (
@@ -36,10 +32,8 @@ IMAGE_SUFFIXES, VIDEO_SUFFIXES, SOUND_SUFFIXES = (
 OFTEN_TEXT = (".ts", ".mts", ".mod", ".tod", ".nut", ".dif", ".dts", ".asf", ".wm", ".rm", ".ra", ".qt")
 _NO_TEXT = bytes({*range(32)} - {*b"\t\n\f\r\x1b"})
 # hidden files (with those of macOS, ._*), recycle bins, previews of network drives, remains of file systems
-EXCLUDED = (
-    ".*:$RECYCLE.BIN:RECYCLER:#recycle:@Recycle:@Recently-Snapshot:#snapshot:@eaDir:System Volume Information"
-)
-EXCLUDED += ":lost+found:__MACOSX:FOUND.[0-9][0-9][0-9]"
+EXCLUDED = ".*:$RECYCLE.BIN:RECYCLER:#recycle:@Recycle:@Recently-Snapshot:#snapshot:@eaDir"
+EXCLUDED += ":System Volume Information:lost+found:__MACOSX:FOUND.[0-9][0-9][0-9]"
 KINDS_SHOWN = 8
 LAST_MTIME = float(1 << 40)  # a time of change beyond is no time
 

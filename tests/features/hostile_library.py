@@ -193,10 +193,10 @@ def _ten_hours(folder, stem, draw, number):
 
 
 def _ten_hour_picture(folder, stem, draw, number):
-    """One picture is said to stay for ten hours: half a minute is believed."""
+    """One picture is said to stay for ten hours: one hour is believed."""
     kind = {"kind": "ten hour picture", "slots": 1, "sound": False, "lasts": TEN_HOURS}
     made = write_video(folder, stem, draw, number, **kind)
-    return replace(made, above=made.above.repeat(60, 0), below=made.below.repeat(60, 0))
+    return replace(made, above=made.above.repeat(7200, 0), below=made.below.repeat(7200, 0))
 
 
 def _sound_alone(folder, stem, draw, number):
@@ -227,7 +227,7 @@ def _dangling(folder, stem, draw, number):
     return Made(f"{stem}.mp4", "dangling link", "failed", "there is no such file")
 
 
-NO_IMAGE = "not a jpg, png or webp image.*"
+NO_IMAGE = "not a gif, jpg, png or webp image.*"
 HOSTILE: dict[str, Callable[[Path, str, random.Random, int], Made]] = {
     "cut mp4": _cut_mp4,
     "cut mkv": _cut_mkv,

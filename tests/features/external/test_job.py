@@ -82,7 +82,10 @@ def test_what_float16_holds_is_stored_unchanged(tmp_path_factory, array):
             assert rows is None
         else:
             assert (rows.dtype, rows.flags.c_contiguous) == (np.float16, True)
-            np.testing.assert_array_equal(rows, np.atleast_2d(array))
+            wanted = np.atleast_2d(array)
+            if "zero_is_missing" in settings:  # the last rows of zeros are padding
+                wanted = wanted[: np.flatnonzero(wanted.any(axis=1))[-1] + 1]
+            np.testing.assert_array_equal(rows, wanted)
 
 
 def test_a_list_selects_the_clips_and_without_it_they_are_those_of_any_file(run):

@@ -180,13 +180,14 @@ def _delimited(text: str, path: Path, resolve: Resolve, wanted: Sequence[str]) -
 def _takes_in_rows(fields: Sequence[str], columns: int, ids: int, sign: str) -> bool:
     """Whether the further lines of a field are rows by themselves, up to the quote that ends it."""
     fields = [*fields, *[""] * (columns - len(fields))]
+    like = _ID if _ID.fullmatch(fields[ids].strip()) else _WORD
     for place, field in enumerate(fields):
         first, *more = field.split("\n")
-        *between, last = [line.split(sign) for line in more if line.strip()] or [[first]]
-        names = [parts[ids].strip() for parts in (*between, last) if len(parts) > ids] if more else []
-        whole = len(last) > place and all(len(parts) >= columns for parts in between)
-        like = _ID if _ID.fullmatch(fields[ids].strip()) else _WORD
-        if names and whole and all(map(like.fullmatch, names)):
+        parts = [line.split(sign) for line in more if line.strip()]
+        if not parts or len(parts[-1]) <= place or not all(len(row) >= columns for row in parts[:-1]):
+            continue
+        rows = [[*fields[:place], *first.split(sign)], *parts[:-1], [*parts[-1], *fields[place + 1 :]]]
+        if all(len(row) > ids and like.fullmatch(row[ids].strip()) for row in rows):
             return True
     return False
 

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mee.data.tables import read_captions, read_sentences, read_videos
@@ -297,6 +297,7 @@ def test_whatever_separates_fields_every_caption_comes_back(tmp_path_factory, te
     assert list(read_captions(path).itertuples(index=False, name=None)) == rows
 
 
+@example(count=4, quotes={4, 7}, ids=2)
 @given(count=st.integers(2, 6), quotes=st.sets(st.integers(0, 11), min_size=1, max_size=3), ids=st.integers(0, 2))
 def test_stray_quotes_never_lose_a_row_in_silence(tmp_path_factory, count, quotes, ids):
     """Before or after captions; ids are in the first, second or third column."""

@@ -111,7 +111,8 @@ class ImportJob:
         self.arrays: dict[str, ClipArrays] = {}
         for stream, path in files.items():
             file = open_arrays(path)
-            meant = find(file.names[:1], self.known, str(path)) if self.known else {}  # a lone array may be a clip
+            lone = file.names if len(file.names) == 1 else ()  # it may be a clip
+            meant = find(lone, self.known, str(path)) if lone else {}
             self.arrays[stream] = arrange(file, ids, {*self.known, *meant})
         known = dict[str, Any](self.known)
         if listed is not None:

@@ -239,12 +239,8 @@ def probe_file(path: Path, limits: Limits = DEFAULT_LIMITS) -> MediaFacts:
         picture = _picture_facts(cast("VideoStream", video), walk, origin) if shown else None
         sound = _sound_facts(cast("AudioStream", audio), walk, origin) if audio in there else None
         faults = [f"the {'picture' if kind == 'video' else 'sound'} track is encrypted" for kind in sorted(locked)]
-        if (
-            "video" not in locked
-            and not shown
-            and tracks(container, "video")
-            and (video is None or video in there)
-        ):
+        announced = tracks(container, "video") and (video is None or video in there)
+        if announced and not shown and "video" not in locked:
             faults.append("the picture track cannot be decoded")
         declared, extent = _durations(container, there, walk)
         if picture is not None:

@@ -23,6 +23,7 @@ COMMANDS = {
     "index": ("scripts.build_index", "feature store + model -> index"),
     "gallery": ("scripts.gallery", "list, verify, compact, remove from and normalise an index"),
     "search": ("scripts.search", "index + sentence -> the moments that fit"),
+    "serve": ("scripts.serve.command", "index + videos -> a page and an API that play the moments"),
     "evaluate": ("scripts.evaluate", "feature store + captions + model, or another system's scores -> result"),
     "report": ("scripts.report.command", "results -> tables, Markdown, or a page with pictures"),
     "overlap": ("scripts.overlap", "videos or feature store -> test videos that are also in the training set"),

@@ -1,0 +1,5 @@
+"""mee serve: a page and an API over an index."""
+
+from lazy_loader import attach_stub
+
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

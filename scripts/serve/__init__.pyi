@@ -1,0 +1,3 @@
+from .app import create_app as create_app
+from .command import serve as serve
+from .service import Service as Service

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from itertools import compress
 from typing import Any
 
-import index
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+import index
 from index import Hit, Searcher, VideoHits
 from mee.errors import InputError, count
-from scripts.serve.asked import STATE, Asked, chips, conditions, filtered
+from scripts.serve.asked import Asked, chips
 from scripts.serve.rendering import colours, rendered
 from scripts.serve.schema import query_of, request_of
 from scripts.serve.service import Busy, Page, Service

@@ -19,9 +19,8 @@ from fastapi.responses import Response
 import index
 from index import Hit, Searcher, VideoHits
 from mee.errors import InputError, name_id
-from scripts.serve import schema
+from scripts.serve import media, schema
 from scripts.serve.keys import key_of, name_of
-from scripts.serve.media import play_of
 from scripts.serve.schema import parameter, refusals, request_of, request_of_json
 from scripts.serve.service import TOP, Page, Service
 
@@ -43,7 +42,7 @@ COUNT = parameter("count", "how many clips", type="integer", minimum=1, maximum=
 FORM = parameter("form", "how it is written", needed=True, enum=[*EXPORTS])
 MARKS = parameter("key", "keys of clips, in place of a query", type="array", items={"type": "string"})
 COLUMNS = parameter("column", "columns; default: all of few values", type="array", items={"type": "string"})
-FILE = {"content": {kind.partition(";")[0]: {"schema": {}} for kind, _ in EXPORTS.values()}}
+FILE: dict[str, Any] = {"content": {kind.partition(";")[0]: {"schema": {}} for kind, _ in EXPORTS.values()}}
 SENT = "application/x-www-form-urlencoded"
 SENT_FIELDS = {"type": "object", "properties": {each["name"]: each["schema"] for each in (FORM, MARKS, *QUERY)}}
 
@@ -183,7 +182,7 @@ async def explain(request: Request) -> Response:
     """A clip as a hit of a search, whatever its rank."""
     pairs, (keys,) = taken(request.query_params.multi_items(), "clip")
     (wanted, _), name = request_of(pairs), name_of(_one("clip", keys))
-    hit = await run(request, lambda searcher: _known(searcher, name) and searcher.explain(wanted, name))
+    hit = await run(request, lambda searcher: searcher.explain(wanted, _known(searcher, name)))
     return as_json(_Writer(request).hit(hit))
 
 
@@ -215,10 +214,10 @@ async def info(request: Request) -> Response:
 async def clip(key: str, request: Request) -> Response:
     """What is known of a clip, and how it is played."""
     name, write = name_of(key), _Writer(request)
-    facts = await run(request, lambda searcher: _known(searcher, name) and searcher.video_index.facts(name))
+    facts = await run(request, lambda searcher: searcher.video_index.facts(_known(searcher, name)))
     found = {**write.clip(*(facts.pop(each) for each in ("clip_id", "video", "start_s", "end_s"))), **facts}
     if write.pictures:
-        found["play"] = await play_of(request.app, name)
+        found["play"] = await media.play_of(request.app, name)
     return as_json(found)
 
 
@@ -276,27 +275,30 @@ async def _exported(request: Request, given: Iterable[tuple[str, str]]) -> Respo
         raise InputError(f"form must be one of {', '.join(EXPORTS)}, got {name_id(form)}")
     if len(keys) > MARKED:
         raise InputError(f"at most {MARKED:,} clips can be named, got {len(keys):,}; send fewer at a time")
-    names = [*map(name_of, keys)]
+    names, title = [*map(name_of, keys)], "marked moments"
     if not keys:
         page = await unless_gone(request, request.app.state.service.search(request_of(pairs)[0], size=TOP))
+        title = page.request.sentence or "moments"
         hits = (hit for each in page.found for hit in (each.hits if isinstance(each, VideoHits) else (each,)))
         names = [hit.clip_id for hit in hits]
 
+    settings = request.app.state.settings
+    folder = None if settings.token or settings.videos is None else settings.videos.resolve()  # not told to others
+
     def listed(searcher: Searcher) -> str:
-        for name in names:
-            _known(searcher, name)
-        return index.cut_list(searcher.video_index.moments(names), form)
+        moments = searcher.video_index.moments([_known(searcher, name) for name in names])
+        return index.cut_list(moments, form, title=title, folder=folder)
 
     kind, ending = EXPORTS[form]
     headers = {"Content-Disposition": f'attachment; filename="moments.{ending}"'}
     return Response(await run(request, listed), headers=headers, media_type=kind)
 
 
-def _known(searcher: Searcher, name: str) -> bool:
-    """Whether there is a clip of just this id; a 404 if not."""
+def _known(searcher: Searcher, name: str) -> str:
+    """The id of a clip that is there; a 404 if none is."""
     if searcher.video_index.snapshot.find(name) is None:
         raise HTTPException(404, "there is no such clip any more; search again")
-    return True
+    return name
 
 
 def _one(name: str, values: Sequence[str]) -> str:

@@ -68,7 +68,7 @@ class App(FastAPI):
 
 def create_app(service: Service, settings: Settings) -> FastAPI:
     """The app over a service."""
-    plain = dict.fromkeys(("docs_url", "redoc_url", "openapi_url"))
+    plain: dict[str, Any] = dict.fromkeys(("docs_url", "redoc_url", "openapi_url"))  # they need a CDN
     app = App(title=settings.title, description=api.__doc__ or "", version="1", redirect_slashes=False, **plain)
     app.state.service, app.state.settings = service, settings
     for part in (api, media, page, clip_page, security):

@@ -216,6 +216,6 @@ async def sign_in(request: Request) -> Response:
         problem = "This is not the token; copy it again from the file."
         return rendered("login.html.j2", 401, problem=problem, next=path)
     response = RedirectResponse(path, 303)
-    secure = request.url.scheme == "https"
+    secure = request.headers.get("origin", "").startswith("https:")  # a server in front of this one speaks it
     response.set_cookie(COOKIE, cookie_of(token.encode()), httponly=True, samesite="strict", secure=secure)
     return response

@@ -18,7 +18,7 @@ export const answering = () => Boolean(document.getElementById("asked"));
 export async function show(query, { push = true, only = null, top = false } = {}) {
   const answer = await part(query);
   if (!answer) return;
-  const focused = document.activeElement?.id;
+  const focused = document.activeElement;
   for (const fresh of [...answer.body.children]) {
     const old = document.getElementById(fresh.id);
     if (!old || (only && !only.includes(fresh.id))) continue;
@@ -29,8 +29,8 @@ export async function show(query, { push = true, only = null, top = false } = {}
   document.getElementById("title").textContent = answer.title.replace(/ – MEE$/, "");
   shown = `?${query}`;
   if (push && location.search !== shown) history.pushState(null, "", `/${shown}`);
-  if (focused && document.activeElement === document.body) {
-    (document.getElementById(focused) ?? document.getElementById("results")).focus({ preventScroll: true });
+  if (!focused.isConnected) {
+    (document.getElementById(focused.id) ?? document.getElementById("results")).focus({ preventScroll: true });
   }
   if (top) scrollTo(0, 0);
   document.dispatchEvent(new Event("mee:hits"));

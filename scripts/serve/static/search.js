@@ -42,7 +42,7 @@ async function more(link) {
   if (!answer) return;
   const next = [...answer.querySelectorAll("#hits > li")];
   const follows = answer.querySelector(".more");
-  if (!next.length) return fail(answer.querySelector(".problem")?.textContent ?? UNREACHABLE);
+  if (!next.length) return fail(answer.querySelector(".problem")?.textContent ?? UNREACHABLE, link.closest(".more"));
   document.getElementById("hits").append(...next);
   if (follows) link.closest(".more").replaceWith(follows);
   else link.closest(".more").remove();
@@ -75,13 +75,14 @@ async function part(query) {
   }
 }
 
-function fail(sentence) {
+/** Say what went wrong, above the hits or above what they end with. */
+function fail(sentence, before = document.getElementById("results").firstElementChild) {
   const note = document.createElement("p");
   note.className = "problem";
   note.setAttribute("role", "alert");
   note.textContent = sentence;
   document.querySelector("#results > .problem")?.remove();
-  document.getElementById("results").prepend(note);
+  before.before(note);
   note.scrollIntoView({ block: "nearest" });
 }
 

@@ -28,7 +28,9 @@ class Settings:
 
 def create_app(service: Service, settings: Settings) -> FastAPI:
     """The app over a service."""
-    app = FastAPI(title="MEE", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
+    app = FastAPI(
+        title="MEE", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json", lifespan=media.lifespan
+    )
     app.state.service, app.state.settings = service, settings
     for part in (api, media, page):
         app.include_router(part.router)

@@ -212,6 +212,7 @@ class Decoder(Generic[AnyFrame]):
 
     stream: VideoStream | AudioStream
     bad_packets: int
+    _given: Timeline | None
     _timeline: Timeline
     _held: list[av.Packet[Any]]
     _sparing: bool

@@ -235,7 +235,8 @@ class Decoder(Generic[AnyFrame]):
         self._sparing = False
         self._open(path, kind)
         if start_s is not None:
-            backs = BACK_S if self._container.format.name in SEEKABLE and not self._timeline.joined else ()
+            seeks = self._container.format.name in SEEKABLE and not self._timeline.joined
+            backs: tuple[float, ...] = BACK_S if seeks else ()
             for back in (*backs, None):
                 if self._begin(start_s, back):
                     break

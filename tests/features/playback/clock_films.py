@@ -24,10 +24,11 @@ def beeps(seconds: float, channels: int = 1) -> bytes:
 def write(path: Path, pictures: str, sound: str = "", seconds=10, after="", late=0.0, rate=FPS, pixels="yuv420p"):
     """``pictures``, ``sound``: the program's words for each track, "" for none; ``late``: the sound, in seconds."""
     words, given = [], None
+    sound += f" -af asetpts=PTS+{late}/TB" if late else ""
     if sound:
         raw = path.with_suffix(".f32")
         raw.write_bytes(beeps(seconds))
-        words += ["-itsoffset", late, "-f", "f32le", "-ar", RATE, "-ac", 1, "-i", raw]
+        words += ["-f", "f32le", "-ar", RATE, "-ac", 1, "-i", raw]
     if pictures:
         given = ffmpeg_program.numbered(round(seconds * rate)).tobytes()
         size = "x".join(map(str, ffmpeg_program.SIZE))

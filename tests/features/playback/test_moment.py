@@ -27,7 +27,7 @@ FILES = {
     "h264.mov": (H264, PCM, CV),
     "h264.ts": (H264, AAC, CC),
     "h264.flv": (H264, AAC, CC),
-    "h264.avi": (H264, "-c:a libmp3lame", VC),
+    "h264.avi": (H264.replace("bframes=2", "bframes=0"), "-c:a libmp3lame", VC),
     "open.mkv": (H264.replace("keyint", "open-gop=1:keyint"), AAC, VC),
     "hevc.mp4": (HEVC, AAC, VC),
     "hevc.mkv": (HEVC, OPUS, VC),
@@ -97,7 +97,9 @@ def test_shows_and_sounds_like_the_moment(name, film, moment):
         assert result.streams.video[0].codec_context.pix_fmt == "yuv420p"
 
 
-@pytest.mark.parametrize("name", ["h264.mp4", "h264.mkv", "h264.ts", "hevc.mp4", "hevc.ts", "mpeg2.mpg", "wmv.wmv"])
+@pytest.mark.parametrize(
+    "name", ["h264.mp4", "h264.mkv", "h264.ts", "hevc.mp4", "hevc.ts", "mpeg2.mpg", "wmv.wmv"]
+)
 @pytest.mark.parametrize("span", [(0.0, 2.0), (8.5, 10.0)])
 def test_at_both_ends(name, span, film, moment):
     made, out = moment(film(name, *FILES[name][:2]), *span)
@@ -139,7 +141,8 @@ def test_sound_alone(name, sound, how, film, moment):
 
 @pytest.mark.parametrize(("pictures", "how", "lead"), [(H264, "copied", 9.0), (HEVC, "converted", 0.0)])
 def test_a_long_group_of_pictures(pictures, how, lead, film, moment):
-    made, out = moment(film("long.mkv", pictures.replace("keyint=50", "keyint=250")), 9.0, 10.0)
+    long = pictures.replace("keyint=50", "keyint=250:scenecut=0")
+    made, out = moment(film("long.mkv", long), 9.0, 10.0)
     assert (made.video, made.start_s) == (how, pytest.approx(lead, abs=0.05))
     check(made, out, 9.0, 10.0, sound=False)
 
@@ -242,7 +245,9 @@ def same(path, made, out, start=1.0):
     before, after = (next(iter(read_clips(file, "v", (need,)))).frames[need] for file in (path, out))
     first, second = round(start * 10), round(made.start_s * 10)
     old, new = before.pixels[first : first + 9 : 2], after.pixels[second : second + 9 : 2]
-    assert old.shape == new.shape
+    assert old.shape[1] == new.shape[1]
+    assert old.shape[2] == pytest.approx(new.shape[2], abs=1)  # sizes are even
+    old, new = (pixels[:, :, : min(old.shape[2], new.shape[2])] for pixels in (old, new))
     assert np.abs(old.astype(int) - new).mean(axis=(1, 2, 3)).max() < 6
     assert not probe_file(out).picture.interlaced
     assert not probe_file(out).picture.hdr

@@ -1,7 +1,5 @@
 """Moments written as MP4 show and sound like the moment asked for, whatever file they come from."""
 
-from pathlib import Path
-
 import av
 import numpy as np
 import pytest
@@ -214,29 +212,17 @@ def test_looks_as_extractors_see_it(name, film, moment):
     pictures, more = LOOKS[name]
     path = film(name, pictures.replace(" -display_rotation 90", ""), seconds=3, **more)
     if "rotated" in name:
-        path = turned(path, films.TURNED["rotate"])
+        path = films.turned(path, films.TURNED["rotate"])
     same(path, *moment(path, 1.0, 2.0))
 
 
 @pytest.mark.parametrize("turn", films.TURNED)
 @pytest.mark.parametrize("codec", [H264, HEVC])
 def test_turned_pictures(turn, codec, film, moment):
-    path = turned(film("turned.mp4", codec, seconds=3), films.TURNED[turn])
+    path = films.turned(film("turned.mp4", codec, seconds=3), films.TURNED[turn])
     made, out = moment(path, 1.0, 2.0)
     assert made.video == ("copied" if (turn, codec) == ("rotate", H264) else "converted")
     same(path, made, out)
-
-
-def turned(path: Path, matrix) -> Path:
-    """With another display matrix in its header."""
-    data = bytearray(path.read_bytes())
-    place = data.index(b"tkhd") + 44
-    numbers = np.frombuffer(bytes(data[place : place + 36]), ">i4").copy()
-    numbers[[0, 1, 3, 4]] = np.array(matrix) << 16
-    data[place : place + 36] = numbers.tobytes()
-    result = path.with_stem(path.stem + "".join(map(str, matrix)))
-    result.write_bytes(data)
-    return result
 
 
 def same(path, made, out, start=1.0):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from features.errors import MediaError
-from features.media import FrameNeed, probe_file, read_clips
+from features.media import FrameNeed, container, probe_file, read_clips
 from features.playback import write_moment
 from features.playback.moment import LONGEST_S
 from tests.features.playback import clock_films as films
@@ -102,6 +102,22 @@ def test_shows_and_sounds_like_the_moment(name, film, moment):
 def test_at_both_ends(name, span, film, moment):
     _, out = moment(film(name, *FILES[name][:2]), *span)
     check(out, *span)
+
+
+@pytest.mark.parametrize("name", ["hevc.mp4", "hevc.mkv", "hevc.ts", "h264.mkv", "xvid.avi", "wmv.wmv"])
+def test_does_not_read_from_the_start(name, film, moment, monkeypatch):
+    read, packets = [], container.packets
+
+    def counted(*streams):
+        for packet in packets(*streams):
+            read.append(packet)
+            yield packet
+
+    monkeypatch.setattr(container, "packets", counted)
+    moment(film(name, *FILES[name][:2]), 8.5, 9.5)
+    count = {kind: sum(packet.stream.type == kind for packet in read) for kind in ("video", "audio")}
+    assert count["video"] <= 150  # of 250: the last group of 50, and searching for its key packet
+    assert count["audio"] < 300  # of 430 and more, of 2 s at most
 
 
 @pytest.mark.parametrize("name", ["late.mkv", "late.ts", "late.mp4"])

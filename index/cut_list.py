@@ -6,12 +6,12 @@
     otio     OpenTimelineIO, Timeline.1: a track of pictures, and one of sound where a clip has any
     ffmpeg   list for its concat demuxer, of videos of one form; its first lines say the command
 
-Names of videos come from anyone, and none leaves its field. CSV: a text that a spreadsheet would take for a formula
-gets ' before it. EDL: ASCII alone, the rest as Python's escapes. In an ffmpeg list a path cannot hold a line break,
-and is refused; so is, there and in otio, a path that leads out of the folder.
+Names of videos come from anyone, and none leaves its field. CSV: a text that a spreadsheet would take for a
+formula gets ' before it. EDL: ASCII alone, the rest as Python's escapes. In an ffmpeg list a path cannot hold a
+line break, and is refused; so is, there and in otio, a path that leads out of the folder.
 
-A still is shown for 5 s. An EDL counts frames at the rate that most of the videos have, else 25 a second, from zero,
-and begins anew after 24 hours. Its sequence starts at 01:00:00:00, as is usual.
+A still is shown for 5 s. An EDL counts frames at the rate that most of the videos have, else 25 a second, and
+begins anew after 24 hours. Its sequence starts at 01:00:00:00, as is usual.
 """
 
 from __future__ import annotations
@@ -100,17 +100,10 @@ def _edl(moments: Sequence[Moment], title: str, folder: Path | None) -> str:
         )
     rates = Counter(each.fps for each in moments if each.fps and round(each.fps) in range(1, MOST_FRAMES + 1))
     rate = rates.most_common(1)[0][0] if rates else FPS
-    known = (
-        f"as {rates[rate]} of these {len(moments)} cuts have it" if rates else "as that of the videos is unknown"
-    )
-    lines = [
-        f"TITLE: {_ascii(title)[:70]}",
-        "FCM: NON-DROP FRAME",
-        "",
-        f"* TIMECODE COUNTS {rate:g} FRAMES A SECOND, {known}",
-    ]
+    why = f"AS {rates[rate]} OF {len(moments)} CUTS HAVE" if rates else "AS THE RATES OF THE VIDEOS ARE UNKNOWN"
+    lines = [f"TITLE: {_ascii(title)[:70]}", "FCM: NON-DROP FRAME", "", f"* {rate:g} FRAMES A SECOND, {why}"]
     reels = _reels([each.video for each in moments])
-    record = round(START_S * round(rate))
+    record = START_S * round(rate)
     for number, each in enumerate(moments, start=1):
         start, end = (round(second * rate) for second in _span(each))
         length = max(1, end - start)
@@ -201,8 +194,6 @@ def _ffmpeg(moments: Sequence[Moment], title: str, folder: Path | None) -> str:
         still = each.end_s <= each.start_s
         span = [f"duration {STILL_S:g}"] if still else [f"inpoint {start:.6f}", f"outpoint {end:.6f}"]
         lines += [f"file '{quoted}'", *span]
-    if moments[-1].end_s <= moments[-1].start_s:
-        lines.append(lines[-2])  # else the last still is gone after a frame
     return "\n".join(lines) + "\n"
 
 

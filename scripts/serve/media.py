@@ -175,7 +175,7 @@ async def play_of(app: FastAPI, key: str) -> dict[str, Any]:
     except HTTPException as error:
         return {"kind": "none", "why": error.detail}
     except MediaError as error:
-        return {"kind": "none", "why": f"it cannot be played: {error}"}
+        return {"kind": "none", "why": f"this file cannot be played: {error}"}
     start, end = 0.0, source.end_s - source.start_s
     if how.direct and how.kind != "image":
         start, end = source.start_s + how.zero_s, source.end_s + how.zero_s

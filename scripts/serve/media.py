@@ -138,7 +138,7 @@ def source_of(app: FastAPI, key: str) -> Source:
     try:
         clip_id = name_of(key)
         clip_id.encode()
-    except (InputError, UnicodeEncodeError):
+    except ValueError:  # the InputError of another package, or no Unicode
         raise HTTPException(404, "this address names no clip; follow a link of a hit") from None
     snapshot = app.state.service.searcher.video_index.snapshot
     snapshot.check()

@@ -18,8 +18,7 @@ LONGEST = 44  # letters of a name
 
 
 @cache
-def environment() -> Environment:
-    """All templates of the page."""
+def _environment() -> Environment:
     made = Environment(
         loader=FunctionLoader(lambda file: files("scripts.serve").joinpath("templates", file).read_text("utf-8")),
         autoescape=True,
@@ -28,14 +27,14 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"clock": clock, "short": short}
+    made.filters |= {"clock": clock, "short": short, "number": number}
     made.globals |= {"count": count}
     return made
 
 
 def rendered(template: str, status: int = 200, /, **shown: Any) -> HTMLResponse:
     """A page, or a part of one, as the answer; `{{ value|e }}` keeps a value as it is, for a field of a form."""
-    return HTMLResponse(environment().get_template(template).render(shown), status)
+    return HTMLResponse(_environment().get_template(template).render(shown), status)
 
 
 def colours(experts: tuple[str, ...]) -> dict[str, str]:
@@ -51,6 +50,11 @@ def short(name: str, longest: int = LONGEST) -> str:
     """A name without its middle, where it is long."""
     tail = longest // 3
     return name if len(name) <= longest else f"{name[: longest - tail - 1]}…{name[-tail:]}"
+
+
+def number(value: float, digits: int = 2) -> str:
+    """−0.25; nothing is negative that rounds to 0."""
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
 
 
 def _finalize(value: Any) -> Any:

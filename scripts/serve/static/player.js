@@ -12,16 +12,18 @@
 //   .clip a[rel=prev], a[rel=next]   neighbours in time
 // The address of an open clip ends in #clip=KEY; Back closes it.
 
-const STEP_S = 0.05; // how far past its end a moment may have run when it is stopped
+const STEP_S = 0.05; // before its end, where a moment is over
+const LATE_S = 0.2; // after it, where the picture is of something else
 let opener = null; // what had the focus before
+let leaving = null; // going back in the history, which takes a while
 let pending = new AbortController(); // of what is fetched for the clip that is shown
 
-const dialog = document.createElement("dialog");
+const dialog = document.getElementById("player") ?? document.createElement("dialog");
 dialog.id = "player";
 dialog.setAttribute("aria-labelledby", "clip-title");
 dialog.innerHTML =
   '<button type="button" class="close" aria-label="Close the player">✕</button><div class="body"></div>';
-document.body.append(dialog);
+if (!dialog.isConnected) document.body.append(dialog);
 const body = dialog.querySelector(".body");
 
 // ---- playing a moment
@@ -44,33 +46,39 @@ export function attach(clip, { start = false } = {}) {
   }
   const [from, to] = [Number(media.dataset.start), Number(media.dataset.end)];
   const loop = clip.querySelector(".loop");
+  const lines = [...clip.querySelectorAll(".lines li[data-from]")];
   let last = from;
   const ended = () => {
-    if (!loop.checked) return media.pause();
-    media.currentTime = from;
-    media.play().catch(ignoreAbort);
+    if (loop.checked) return playFrom(media, from);
+    media.pause();
+    if (media.currentTime > to + LATE_S) media.currentTime = to;
   };
   media.addEventListener("loadstart", () => state("preparing", media.dataset.preparing));
-  media.addEventListener("loadeddata", () => state("ready"));
+  media.addEventListener(media.tagName === "AUDIO" ? "loadedmetadata" : "loadeddata", () => state("ready"));
   media.addEventListener("seeking", () => { last = media.currentTime; });
   media.addEventListener("timeupdate", () => {
     const passed = last < to && media.currentTime >= to - STEP_S; // not where somebody has sought beyond it
     last = media.currentTime;
-    if (passed && !media.paused) ended();
+    for (const line of lines) line.classList.toggle("now", line.dataset.from <= last && last < line.dataset.to);
+    if (passed) ended(); // the browser may have paused there, by the address's #t=
   });
   media.addEventListener("ended", ended);
   clip.querySelector(".controls").hidden = false;
-  clip.querySelector(".replay").addEventListener("click", () => replay(clip));
+  clip.querySelector(".replay").addEventListener("click", () => playFrom(media, from));
+  for (const line of lines) {
+    line.querySelector("a").addEventListener("click", (event) => {
+      event.preventDefault();
+      playFrom(media, Number(line.dataset.from));
+    });
+  }
   if (media.error) media.dispatchEvent(new Event("error"));
   else if (media.readyState < 2) state("preparing", media.dataset.preparing);
   else state("ready");
   if (start) media.play().catch(ignoreAbort); // where the browser does not allow it, its controls are there
 }
 
-function replay(clip) {
-  const media = clip.querySelector("video, audio");
-  if (!media) return;
-  media.currentTime = Number(media.dataset.start);
+function playFrom(media, time) {
+  media.currentTime = time;
   media.play().catch(ignoreAbort);
 }
 
@@ -117,6 +125,7 @@ function ignoreAbort(error) {
 export async function show(href, { pushed = true } = {}) {
   const address = new URL(href, location.href);
   const key = address.pathname.split("/").pop();
+  await leaving;
   const known = { ...history.state, clip: address.pathname + address.search };
   stop();
   dialog.dataset.key = key;
@@ -166,8 +175,10 @@ function stop() {
 dialog.addEventListener("close", () => {
   stop();
   const { key } = dialog.dataset;
-  if (history.state?.clip && history.state.pushed) history.back();
-  else if (location.hash.startsWith("#clip=")) {
+  if (history.state?.clip && history.state.pushed) {
+    leaving = new Promise((done) => addEventListener("popstate", done, { once: true }));
+    history.back();
+  } else if (location.hash.startsWith("#clip=")) {
     history.replaceState({ ...history.state, clip: undefined }, "", location.pathname + location.search);
   }
   const again = document.querySelector(`.hit[data-key="${CSS.escape(key)}"] .open`);
@@ -206,7 +217,7 @@ export const actions = {
     if (media?.paused) media.play().catch(ignoreAbort);
     else media?.pause();
   },
-  replay,
+  replay: (clip) => clip.querySelector(".replay")?.click(),
   loop: (clip) => clip.querySelector(".loop")?.click(),
   before: (clip) => clip.querySelector("a[rel=prev]")?.click(),
   after: (clip) => clip.querySelector("a[rel=next]")?.click(),

@@ -28,49 +28,50 @@ FILM, STILL, LONG = "a film.mp4", "still.jpg", "long.mp4"
 HOSTILE = ('"><script>run</script>', "<img src=x onerror=run>&amp;#t=1", "two\nlines \u202e'")
 VOID = {"br", "img", "input", "link", "meta", "rect", "path", "track"}
 HTML = {"Accept": "text/html"}
-SAID = [(3, "speech", 11.5, 12.25, "a dog <b>barks</b> & runs\n--> away"), (3, "text", 10.5, 11.0, "EXIT")]
-SAID += [(3, "speech", 10.0, 10.0, "of no length")]
+FACTS = {
+    "width": 640,
+    "height": 360,
+    "fps": 25.0,
+    "file_bytes": "<b>",
+    "video_codec": "<i>",
+    "<b>=1": "<svg onload=run>",
+}
+CLIPS = [(f"{FILM}#t={n},{n + 5}", FILM, n, n + 5) for n in (25, 5, 0, 10, 15, 20, 30, 35, 40, 45, 50)]
+CLIPS += [(STILL, STILL, 0, 0), (LONG, LONG, 0, 900), *((name, name, 0, 4) for name in HOSTILE)]
+SAID = [
+    (CLIPS[3][0], "speech", 11.5, 12.25, "a dog <b>barks</b> & runs\n--> away"),
+    (CLIPS[3][0], "speech", 10.0, 10.0, "of no length"),
+    (CLIPS[3][0], "text", 10.5, 11.0, "EXIT"),
+    *((name, "speech", 1.0, 2.0, name) for name in HOSTILE),
+    *((LONG, "text", float(n), n + 1.0, f"line {n}") for n in reversed(range(LINES + 7))),
+]
 
 
-def clips():
-    """Clip id, video, start, end, available experts; the film's clips stand in no order."""
-    yield from ((f"{FILM}#t={n},{n + 5}", FILM, n, n + 5, "1111") for n in (25, 5, 0, 10, 15, 20, 30, 35, 40, 45, 50))
-    yield STILL, STILL, 0, 0, "1000"
-    yield from ((name, name, 0, 4, "1111") for name in HOSTILE)
-    yield LONG, LONG, 0, 900, "0001"
-
-
-def words_of(rows, expert):
-    """Rows of one expert of words, of clips by their number."""
-    rows = sorted((row for row in rows if row[1] == expert), key=lambda row: row[0])
-    columns = zip(*((clip, start, end, text) for clip, _, start, end, text in rows))
-    table = pa.table({name: pa.array(list(of), kind) for (name, kind), of in zip(WORDS.items(), columns)})
+def words_of(expert):
+    """Rows of one expert of words."""
+    ids = [clip[0] for clip in CLIPS]
+    rows = sorted(((ids.index(name), *rest) for name, its, *rest in SAID if its == expert), key=lambda row: row[0])
+    table = pa.table({name: pa.array(list(of), kind) for (name, kind), of in zip(WORDS.items(), zip(*rows))})
     return Words(table, np.tile(np.float32([0.6, 0.8]), (len(rows), 1)))
 
 
 @pytest.fixture(scope="module")
 def searcher():
-    """Of vectors that say nothing; a sentence is always the same query."""
-    ids, videos, starts, ends, patterns = zip(*clips())
-    available = np.array([[flag == "1" for flag in pattern] for pattern in patterns])
-    packed = np.tile(np.float32([0.6, 0.8, 1, 0, 0, 0, 0, 0]), (len(ids), 1))
-    packed[:, 4:] = 0
-    said = [(n, "speech", 1.0, 2.0, text) for n, text in enumerate(HOSTILE, ids.index(HOSTILE[0]))] + SAID
-    said += [(ids.index(LONG), "text", float(n), n + 1.0, f"line {n}") for n in reversed(range(LINES + 7))]
-    have = {(clip, expert) for clip, expert, *_ in said}
-    for m, expert in enumerate(LAYOUT.names[2:], 2):
-        available[:, m] = [(n, expert) in have for n in range(len(ids))]
-    facts = {
-        "clip_id": ids, "video": videos, "start_s": list(map(float, starts)), "end_s": list(map(float, ends)),
-        "width": [640] * len(ids), "height": [360] * len(ids), "fps": [25.0] * len(ids),
-        "file_bytes": ["<b>"] * len(ids), "video_codec": ["<i>"] * len(ids), "<b>=1": ["<svg onload=run>"] * len(ids),
-    }  # fmt: skip
-    words = {name: words_of(said, name) for name in LAYOUT.words}
-    entries = Entries(pa.table({n: list(v) for n, v in facts.items()}), packed, available, words).checked(LAYOUT)
-    query = Queries(np.float32([[[1, 0, 0, 1, 1, 0, 1, 0]]]), np.zeros((1, 1, 4)), np.zeros((1, 1, 4)), np.ones((1, 1)))
+    """Vectors say nothing, and a sentence is always the same query; a still has no sound."""
+    have = {(name, expert) for name, expert, *_ in SAID}
+    available = [[True, name != STILL, *((name, its) in have for its in LAYOUT.words)] for name, *_ in CLIPS]
+    columns = dict(zip(("clip_id", "video", "start_s", "end_s"), map(list, zip(*CLIPS))))
+    columns |= {name: list(map(float, columns[name])) for name in ("start_s", "end_s")}
+    columns |= {name: [value] * len(CLIPS) for name, value in FACTS.items()}
+    packed = np.tile(np.float32([0.6, 0.8, 1, 0, 0, 0, 0, 0]), (len(CLIPS), 1))
+    words = {name: words_of(name) for name in LAYOUT.words}
+    entries = Entries(pa.table(columns), packed, np.array(available), words).checked(LAYOUT)
+    segment = of_entries(entries, LAYOUT, offsets=False)
+    nothing = np.zeros((1, 1, 4))
+    query = Queries(np.float32([[[1, 0, 0, 1, 1, 0, 1, 0]]]), nothing, nothing, np.ones((1, 1)))
     text_side = SimpleNamespace(encode=lambda sentences: query, readers=[])
-    origin = Origin("/models/m", "0123456789ab", "/stores/s")
-    return Searcher(VideoIndex(Snapshot(LAYOUT, origin, segments=(of_entries(entries, LAYOUT, offsets=False),))), Text(None, text_side))
+    snapshot = Snapshot(LAYOUT, Origin("/models/m", "0123456789ab", "/stores/s"), segments=(segment,))
+    return Searcher(VideoIndex(snapshot), Text(None, text_side))
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def play(monkeypatch):
     found = {"kind": "video", "url": "/media#t=100.0,105.0", "direct": True, "mime": "video/mp4", "why": ""}
     found |= {"start_s": 100.0, "end_s": 105.0}
 
-    async def play_of(app, name):
+    async def play_of(app, key):
         return found
 
     monkeypatch.setattr(clip_page, "play_of", play_of)
@@ -105,7 +106,9 @@ class Page(HTMLParser):
             names = it.attrs.keys()
             assert not [name for name in names if name.startswith("on") or name == "style"], it
             assert it.tag not in ("script", "style", "b", "i") or "src" in names, it
-        assert not [it for it in self.all("img") + self.all("svg") if it.attrs.get("src") == "x" or "onload" in it.attrs]
+        assert not [
+            it for it in self.all("img") + self.all("svg") if it.attrs.get("src") == "x" or "onload" in it.attrs
+        ]
 
     def handle_starttag(self, tag, attrs):
         self.found.append(SimpleNamespace(tag=tag, attrs=dict(attrs), text=""))
@@ -125,7 +128,9 @@ class Page(HTMLParser):
             it.text += data
 
     def all(self, tag="", kind=""):
-        return [it for it in self.found if tag in ("", it.tag) and kind in ("", *it.attrs.get("class", "").split())]
+        return [
+            it for it in self.found if tag in ("", it.tag) and kind in ("", *it.attrs.get("class", "").split())
+        ]
 
     def one(self, tag="", kind=""):
         (it,) = self.all(tag, kind)
@@ -154,12 +159,16 @@ def test_a_page_without_a_query(client):
     assert (facts["length"], facts["picture"]) == ("5.0 s", "640 × 360, 25 frames/s")
     assert (facts["streams"], facts["missing"]) == ("appearance, audio", "nothing said, nothing written")
     assert (facts["file_bytes"], facts["video codec"], facts["<b>=1"]) == ("<b>", "<i>", "<svg onload=run>")
-    links = [dict(parse_qsl(urlsplit(it.attrs["href"]).query)) for it in page.all("a") if "like=" in it.attrs["href"]]
+    links = [
+        dict(parse_qsl(urlsplit(it.attrs["href"]).query)) for it in page.all("a") if "like=" in it.attrs["href"]
+    ]
     like = {"like": f"{FILM}#t=25,30"}
     assert links == [like | {"video": FILM}, like, like | {"only": "appearance"}, like | {"only": "audio"}]
 
 
-@pytest.mark.parametrize(("at", "first", "last"), [(0, 0, 5 * AROUND), (25, 25 - 5 * AROUND, 25 + 5 * AROUND), (45, 25, 50)])
+@pytest.mark.parametrize(
+    ("at", "first", "last"), [(0, 0, 5 * AROUND), (25, 25 - 5 * AROUND, 25 + 5 * AROUND), (45, 25, 50)]
+)
 def test_neighbours_are_in_order_of_time_and_keep_the_query(client, at, first, last):
     page = Page(client(address(f"{FILM}#t={at},{at + 5}", "q=a+dog")))
     steps = page.all("a", "step")
@@ -249,7 +258,9 @@ def test_what_is_not_there(client):
 def test_the_help_lists_every_key(client):
     script = files("scripts.serve").joinpath("static", "keys.js").read_text()
     tables = re.findall(r"^const [A-Z]+ = \{(.*?)^\};", script, re.DOTALL | re.MULTILINE)
-    keys = {a or b for table in tables for a, b in re.findall(r'(?:^|, |\{)\s*(?:"(.)"|(\w+)):', table, re.MULTILINE)}
+    keys = {
+        a or b for table in tables for a, b in re.findall(r'(?:^|, |\{)\s*(?:"(.)"|(\w+)):', table, re.MULTILINE)
+    }
     drawn = {"ArrowLeft": "←", "ArrowRight": "→", "ArrowUp": "↑", "ArrowDown": "↓", " ": "Space"}
     listed = {it.text for it in Page(client(address(STILL))).all("kbd")}
     assert listed == {drawn.get(key, key) for key in keys} | {"Enter", "Esc"}

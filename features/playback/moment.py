@@ -117,6 +117,9 @@ def _encoded_pictures(output: OutputContainer, first: Shown, more: Iterator[Show
     stream = output.add_stream("libx264", rate=30, options=X264, time_base=CLOCK)
     stream.width, stream.height = first[2].width, first[2].height
     context = stream.codec_context
+    matrix: Any = first[2].side_data.get("DISPLAYMATRIX")
+    if matrix is not None:
+        stream.set_display_matrix(np.frombuffer(bytes(matrix), np.int32, 9).tolist())
     context.color_range, context.colorspace, context.color_primaries, context.color_trc = LIMITED, *3 * (BT709,)
 
     def encoded() -> Iterator[Any]:

@@ -105,7 +105,7 @@ def _write(path: Path, facts: MediaFacts, start_s: float, end_s: float, output: 
 
 
 def _given(output: OutputContainer, copied: Copied, lead_s: float = 0.0) -> list[Any]:
-    """``lead_s``: of pictures before the moment; an edit list hides them, so that players begin with the moment."""
+    """``lead_s``: of pictures before the moment, which an edit list hides, so that players begin with it."""
     stream = output.add_stream_from_template(copied.decoder.stream, opaque=True)
     for packet in copied.packets:
         lead = round(lead_s / packet.time_base)

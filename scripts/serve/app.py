@@ -42,7 +42,7 @@ class Settings:
     videos: Path | None = None  # the library's folder; None: nothing can be played
     token: str | None = None  # that every request must bring; None: none
     hosts: tuple[str, ...] = LOOPBACK  # names under which it may be asked
-    cache: Path | None = None  # folder for converted moments and pictures; None: a temporary one
+    cache: Path | None = None  # folder for converted moments and pictures; None: in the user's cache directory
     cache_bytes: int = 2 << 30
     title: str = "MEE"
 

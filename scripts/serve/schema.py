@@ -342,6 +342,7 @@ REFUSALS = {
     404: "there is no such thing",
     408: "the body did not arrive in time",
     413: "the body is too long",
+    416: "the file has none of these bytes",
     421: "the server is not known by this name",
     500: "the server failed",
     503: "too much is asked at once; Retry-After says when to ask again",

@@ -25,7 +25,7 @@ from scripts.serve.view import Cards
 router = APIRouter(include_in_schema=False)
 SHOWN, VALUES, KEPT = 24, 8, 64  # clips on the first page, values of a column, filters whose facets are kept
 HIDDEN = ("streams", "start_s", "end_s", "file_seconds", "file_bytes", "width", "audio_rate")  # filters know them
-FIRST = ("duration", "height", "fps", "video_codec", "audio_codec", "video")  # after the columns of the user
+FIRST = ("duration", "video_codec", "audio_codec", "height", "fps", "video")  # after the columns of the user
 EXAMPLES = {
     "appearance": "a person outdoors",
     "audio": "music is playing",

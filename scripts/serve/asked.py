@@ -1,0 +1,148 @@
+"""Asked: the query of an address, as it was written; what links change, and forms show again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+from index import Facet
+from scripts.search import WEIGHTED
+
+STATE = ("token", "scale")  # of paging, not of the query
+ASKS = ("q", "also", "less", "like", "said", "written")
+CHIPS = {"also": "also", "less": "not", "like": "like", "video": "video", "said": "said", "written": "written"}
+PARTS = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`|[()\[\]{}]|\b(?:and|or)\b""", re.DOTALL)
+DEEPER = dict.fromkeys("([{", 1) | dict.fromkeys(")]}", -1)
+Pairs = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Names and values of an address."""
+
+    pairs: Pairs
+
+    @classmethod
+    def of(cls, given: Iterable[tuple[str, str]]) -> Asked:
+        """Without empty fields, places in a list, and weights of experts that are not among the only ones."""
+        kept = [(name, value) for name, value in given if value.strip() and name not in STATE]
+        for place, (name, value) in enumerate(kept):
+            if name.startswith("weights."):  # of a slider
+                kept[place] = "weights", f"{name.partition('.')[2]}={value}"
+        only = {value for name, value in kept if name == "only"}
+        return cls(tuple(it for it in kept if it[0] != "weights" or not only or it[1].rpartition("=")[0] in only))
+
+    def one(self, name: str) -> str:
+        """The first value of a name, or nothing."""
+        return next(iter(self.all(name)), "")
+
+    def all(self, name: str) -> list[str]:
+        """All values of a name."""
+        return [value for given, value in self.pairs if given == name]
+
+    def rest(self, *names: str) -> Pairs:
+        """All but these names, for hidden fields of a form."""
+        return tuple(pair for pair in self.pairs if pair[0] not in names)
+
+    def link(self, *, without: Collection[str | tuple[str, str]] = (), add: Sequence[tuple[str, str]] = ()) -> str:
+        """The address of the same query, changed a little."""
+        pairs = [pair for pair in self.pairs if pair not in without and pair[0] not in without]
+        return f"/?{urlencode([*pairs, *add])}" if pairs or add else "/"
+
+    def filtered(self, *, without: str = "", add: str = "") -> str:
+        """The address with a condition of the filter less, or with one more."""
+        parts = [part for part in self.conditions if part != without]
+        if add and len(parts) == 1 and re.search(r"\bor\b", parts[0]):
+            parts = [f"({parts[0]})"]
+        where = " and ".join([*parts, *filter(None, [add])])
+        return self.link(without=["where"], add=[("where", where)] if where else ())
+
+    @property
+    def conditions(self) -> list[str]:
+        """What the filter wants all of: a == 1 and b == "x and y" -> a == 1, b == "x and y"."""
+        where, parts, depth, start = self.one("where"), [], 0, 0
+        for found in PARTS.finditer(where):
+            depth += DEEPER.get(found[0], 0)
+            if not depth and found[0] == "or":
+                return [where.strip()]
+            if not depth and found[0] == "and":
+                parts.append(where[start : found.start()].strip())
+                start = found.end()
+        return [part for part in [*parts, where[start:].strip()] if part]
+
+    @property
+    def title(self) -> str:
+        """The query as a reader would say it."""
+        words = [f"“{value}” {name}" for name in ("said", "written") for value in self.all(name)]
+        first = " ".join([*self.all("q"), *(f"like {value}" for value in self.all("like")), *words])
+        signs = (("+", "also"), ("−", "less"))
+        return first + "".join(f" {sign} {value}" for sign, name in signs for value in self.all(name))
+
+
+class Chip(NamedTuple):
+    """A part of the query that can be taken out."""
+
+    kind: str
+    text: str
+    href: str
+
+
+def chips(asked: Asked) -> list[Chip]:
+    """What was added to the sentence, and the conditions of the filter."""
+    found = []
+    for name, value in asked.pairs:
+        if name in CHIPS:
+            match = WEIGHTED.fullmatch(value) if name in ("also", "less") else None
+            text = f"{match[2].strip()} × {match[1]}" if match else value
+            found.append(Chip(CHIPS[name], text, asked.link(without=[(name, value)])))
+    found += [Chip("filter", part, asked.filtered(without=part)) for part in asked.conditions]
+    least = asked.one("min_score")
+    return [*found, Chip("score", f"{least} or more", asked.link(without=["min_score"]))] if least else found
+
+
+class Value(NamedTuple):
+    """A value to filter by."""
+
+    text: str
+    clips: int
+    href: str
+    chosen: bool
+
+
+class Choice(NamedTuple):
+    """A column with values to filter by."""
+
+    column: str
+    chosen: bool  # whether one of them is
+    values: list[Value]
+    more: int
+
+
+def choices(facets: Sequence[Facet], asked: Asked) -> list[Choice]:
+    """Facets that offer one: not the same value for all clips, nor another one for each."""
+    found = []
+    for facet in facets:
+        values = []
+        for value, clips in [*facet.values, *([(None, facet.missing)] if facet.missing else [])]:
+            condition = facet.filter(value)
+            chosen = condition in asked.conditions
+            href = asked.filtered(without=condition) if chosen else asked.filtered(add=condition)
+            values.append(Value(_told(value), clips, href, chosen))
+        chosen = any(value.chosen for value in values)
+        if chosen or (len(values) > 1 and any(value.clips > 1 for value in values)):
+            found.append(Choice(facet.column, chosen, values, facet.more))
+    return found
+
+
+def _told(value: Any) -> str:
+    match value:
+        case None:
+            return "not known"
+        case bool():
+            return "yes" if value else "no"
+        case (low, high):
+            return f"{low:,g}" if low == high else f"{low:,g} – {high:,g}"
+    return str(value) or "(empty)"

@@ -1,0 +1,113 @@
+"""View: hits as a template needs them, all texts chosen and all bars measured.
+
+The bars of a page share one scale, from its most negative contribution, or 0, to its largest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import NamedTuple, final
+from urllib.parse import urlencode
+
+from index import Hit, Request
+from scripts.console import clock
+from scripts.serve.keys import key_of
+from scripts.serve.rendering import colours
+
+ABSENT = {"audio": "no sound", "face": "no face", "speech": "nothing said", "text": "nothing written"}
+TELLS = {"speech": "says", "text": "shows"}  # how words came, by the expert that found them
+LARGEST = 1e9  # of a scale
+
+
+class Bar(NamedTuple):
+    """One expert's part in a hit."""
+
+    expert: str
+    colour: str
+    absent: str = ""  # what is said in place of the bar: the clip lacks the stream, or it has no weight
+    contribution: float = 0.0
+    x: float = 0.0  # of 100, where it starts
+    width: float = 0.0
+    weight: float = 0.0
+    similarity: float = 0.0
+
+
+class Card(NamedTuple):
+    """A hit, or a clip that is only shown."""
+
+    hit: Hit
+    key: str
+    video_key: str
+    span: str
+    opens: str  # address
+    bars: list[Bar]
+    words: list[tuple[str, str, str]]  # says or shows, when, what
+    similar: list[tuple[str, str]]  # by what, address
+    thumb: str  # address; empty without a library
+
+
+@final
+class Cards:
+    """Makes the cards of one page."""
+
+    def __init__(
+        self, request: Request | None, experts: tuple[str, ...], *, query: str = "", media: bool = False
+    ) -> None:
+        """request: None shows no scores; query: urlencoded, for links to clips; media: there are pictures."""
+        self.scored, self.media, self.query = (
+            request is not None and request.asks,
+            media,
+            f"?{query}" if query else "",
+        )
+        self.colours, self.low, self.high = colours(experts), 0.0, 0.0
+
+    def scale(self, hits: Iterable[Hit], given: str = "") -> str:
+        """Take a page's scale, or that of these hits; returns it, for the following pages."""
+        parts = [0.0, *(share.contribution for hit in hits for share in hit.experts.values())]
+        own = f"{min(parts):.4g}/{max(parts):.4g}"
+        for scale in (given, own):
+            with suppress(ValueError):
+                self.low, self.high = map(float, scale.split("/"))
+                if -LARGEST <= self.low <= 0 <= self.high <= LARGEST:
+                    return scale
+        return own
+
+    @property
+    def zero(self) -> float:
+        """Where bars begin, of 100."""
+        return self._place(0.0)
+
+    def _place(self, value: float) -> float:
+        return round(min(max(100 * (value - self.low) / ((self.high - self.low) or 1.0), 0.0), 100.0), 2)
+
+    def card(self, hit: Hit) -> Card:
+        """A hit as a card."""
+        key, like = key_of(hit.clip_id), [("like", hit.clip_id)]
+        by = [("all streams", like), *((name, [*like, ("only", name)]) for name in hit.experts)]
+        return Card(
+            hit=hit,
+            key=key,
+            video_key=key_of(hit.video),
+            span=span(hit),
+            opens=f"/clip/{key}{self.query}",
+            bars=[self._bar(hit, name) for name in self.colours] if self.scored else [],
+            words=[(TELLS.get(name, name), clock(it.start_s, 0), it.text) for name, it in hit.words.items()],
+            similar=[(name, f"/?{urlencode(pairs)}") for name, pairs in by],
+            thumb=f"/api/clips/{key}/thumb" if self.media else "",
+        )
+
+    def _bar(self, hit: Hit, name: str) -> Bar:
+        share, colour = hit.experts.get(name), self.colours[name]
+        if share is None or not share.weight:
+            return Bar(name, colour, "not counted" if share else ABSENT.get(name, f"no {name}"))
+        start, end = sorted(map(self._place, (0.0, share.contribution)))
+        part = share.contribution
+        return Bar(name, colour, "", part, start, round(end - start, 2), share.weight, share.similarity)
+
+
+def span(hit: Hit) -> str:
+    """0:02–0:08; with tenths where it is below 2 s, and nothing of a still but that it is one."""
+    if hit.end_s <= hit.start_s:
+        return "still"
+    return "–".join(clock(time, 1 if hit.end_s - hit.start_s < 2 else 0) for time in (hit.start_s, hit.end_s))

@@ -187,7 +187,10 @@ async def play_of(app: FastAPI, key: str) -> dict[str, Any]:
     if how.direct:
         start, end = source.start_s + how.zero_s, source.end_s + how.zero_s
         url = f"/api/clips/{key}/media" + (f"#t={start:.3f},{end:.3f}" if how.kind != "image" else "")
-    facts = {"kind": how.kind, "direct": how.direct, "mime": how.mime, "why": how.why}
+    why = how.why
+    if not how.direct and source.end_s - source.start_s > LONGEST_S:
+        why += f", and only the first {LONGEST_S:g} s of this clip are"
+    facts = {"kind": how.kind, "direct": how.direct, "mime": how.mime, "why": why}
     return facts | {"url": url, "start_s": start, "end_s": end}
 
 

@@ -36,7 +36,7 @@ EVENTS, START_S, REEL = 999, 3600, 8  # of an EDL: most cuts, start of the seque
 FORMULA = re.compile(r"[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")  # what one begins with, also in full width
 LINE = re.compile(r"[\n\r\0]")  # what ffmpeg ends a line at
 FFMPEG = (  # the list alone would begin each cut at a key frame
-    "ffmpeg -f concat -safe 0 -segment_time_metadata 1 -i THIS_FILE -vf select=concatdec_select "
+    "ffmpeg -copyts -f concat -safe 0 -segment_time_metadata 1 -i THIS_FILE -vf select=concatdec_select "
     "-af aselect=concatdec_select,aresample=async=1 out.mp4",
     "It joins videos that have the same codecs, size and sound.",
 )

@@ -34,7 +34,7 @@ SLACK = 2  # the decoder pads rows and columns, so it counts a picture larger th
 JOINABLE = frozenset(("mpegts", "mpeg"))
 # after a seek, packets have the same times as in one pass from the start; elsewhere ffmpeg guesses some of them
 SEEKABLE = frozenset(("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "mpegts", "avi", "asf"))
-BACK_S = (0.0, 10.0, 100.0)  # ahead of the time wanted: a seek may land behind the key packet before it
+BACK_S = (0.0, 3.0, 30.0)  # ahead of the time wanted: a seek may land behind the key packet before it
 HELD = 4096  # packets that are held back, at most, while a later key packet may make them needless
 FALL_S, LEAP_S = 0.1, 10.0  # of decode times, which otherwise rise steadily; ffmpeg uses the same
 _COVER = Disposition.attached_pic | Disposition.timed_thumbnails
@@ -236,12 +236,11 @@ class Decoder(Generic[AnyFrame]):
         self._open(path, kind)
         if start_s is not None:
             seeks = self._container.format.name in SEEKABLE and not self._timeline.joined
-            backs: tuple[float, ...] = BACK_S if seeks else ()
-            for back in (*backs, None):
-                if self._begin(start_s, back):
-                    break
-                self._container.close()
-                self._open(path, kind)
+            if not (seeks and any(self._begin(start_s, back) for back in BACK_S)):
+                if seeks:
+                    self._container.close()
+                    self._open(path, kind)
+                self._begin(start_s, None)
         start_decoder(self.stream, limits)
 
     def _open(self, path: Path, kind: Kind) -> None:
@@ -264,6 +263,7 @@ class Decoder(Generic[AnyFrame]):
                 self._container.seek(math.floor((start_s - back) / self._base), stream=self.stream)
             except (av.FFmpegError, OverflowError):
                 return False
+            self._held, self._packets = [], self._shifted(packets(self._container, self.stream))
         for packet in self._packets:
             time = packet_time(packet, self._base, in_stored_order(self._container))
             early = time is not None and time <= start_s + EPSILON_S

@@ -27,7 +27,8 @@ LARGEST = 256 << 20  # bytes
 GAP_S = 0.02  # by which a packet of sound may miss the end of the one before
 SHAPE = 0.01
 HOLD_STAMPS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "mpegts", "flv")  # of when each picture is shown
-SOUNDS = {"aac": ("LC",), "mp3": ("",), "opus": ("",)}  # codec -> profiles
+# codec -> profiles; Chromium delays Opus by as much as the edit list of the pictures hides
+SOUNDS = {"aac": ("LC",), "mp3": ("",)}
 MOST_CHANNELS = 6
 UNITS = ("5", "7-8")  # kinds of NAL unit of H.264: of IDR pictures, of parameter sets
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from features.errors import MediaError
-from features.media import FrameNeed, probe_file, read_clips
+from features.media import FrameNeed, container, probe_file, read_clips
 from features.playback import write_moment
 from features.playback.moment import LONGEST_S
 from tests.features.playback import clock_films as films
@@ -28,13 +28,13 @@ FILES = {
     "h264.avi": (H264.replace("bframes=2", "bframes=0"), "-c:a libmp3lame", VC),
     "open.mkv": (H264.replace("keyint", "open-gop=1:keyint"), AAC, VC),
     "hevc.mp4": (HEVC, AAC, VC),
-    "hevc.mkv": (HEVC, OPUS, VC),
+    "hevc.mkv": (HEVC, OPUS, VV),
     "hevc.ts": (HEVC, "-c:a ac3", VV),
-    "vp9.webm": (VP9, OPUS, CC),
+    "vp9.webm": (VP9, OPUS, CV),
     "vp9.mkv": (VP9, AAC, CC),
     "vp8.webm": (VP9.replace("libvpx-vp9", "libvpx"), "-c:a libvorbis", VV),
     "av1.mp4": (AV1, AAC, CC),
-    "av1.mkv": (AV1, OPUS, CC),
+    "av1.mkv": (AV1, OPUS, CV),
     "mpeg2.ts": (MPEG2, MP2, VV),
     "mpeg2.mpg": (MPEG2, MP2, VV),
     "mpeg2.mkv": (MPEG2, AAC, VC),
@@ -102,6 +102,22 @@ def test_shows_and_sounds_like_the_moment(name, film, moment):
 def test_at_both_ends(name, span, film, moment):
     _, out = moment(film(name, *FILES[name][:2]), *span)
     check(out, *span)
+
+
+@pytest.mark.parametrize("name", ["hevc.mp4", "hevc.mkv", "hevc.ts", "h264.mkv", "xvid.avi", "wmv.wmv"])
+def test_does_not_read_from_the_start(name, film, moment, monkeypatch):
+    read, packets = [], container.packets
+
+    def counted(*streams):
+        for packet in packets(*streams):
+            read.append(packet)
+            yield packet
+
+    monkeypatch.setattr(container, "packets", counted)
+    moment(film(name, *FILES[name][:2]), 8.5, 9.5)
+    count = {kind: sum(packet.stream.type == kind for packet in read) for kind in ("video", "audio")}
+    assert count["video"] <= 150  # of 250: the last group of 50, and searching for its key packet
+    assert count["audio"] < 300  # of 430 and more, of 2 s at most
 
 
 @pytest.mark.parametrize("name", ["late.mkv", "late.ts", "late.mp4"])

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import fcntl
 import hashlib
 import os
 import subprocess
@@ -94,7 +95,7 @@ def test_made_once_for_all_who_wait_and_no_more_when_all_have_left(tmp_path):
         await asyncio.sleep(0)
         for client in clients[:4]:
             client.cancel()
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.02)
         assert (len(begun), ended) == (1, [])
         for client in clients:
             client.cancel()
@@ -189,6 +190,20 @@ def test_processes_share_a_folder_and_one_that_is_killed_leaves_no_half_file(tmp
         assert sum(map(len, there.values())) <= 200_000
         for name, data in there.items():
             assert set(zip(*[iter(data)] * 32)) == {tuple(hashlib.sha256(name.encode()).digest())}
+
+
+def test_files_are_added_one_after_the_other_by_all_processes(tmp_path):
+    async def run():
+        cache, name = FileCache(tmp_path, LIMIT), name_in_cache("jpg", 1)
+        with (tmp_path / ".bytes").open("rb") as other:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            waiting = asyncio.create_task(cache.get(name, maker(1, 300)))
+            await asyncio.sleep(0.1)
+            assert (kept(tmp_path), waiting.done()) == ({}, False)
+        (await waiting).close()
+        assert len(kept(tmp_path)) == 1
+
+    asyncio.run(run())
 
 
 def test_the_default_folder_is_the_user_s_cache_and_only_the_user_enters(tmp_path, monkeypatch):

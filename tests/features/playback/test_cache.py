@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -136,6 +137,21 @@ def test_what_cannot_be_made_is_one_sentence_and_leaves_nothing(tmp_path, error,
         1 if isinstance(error, MediaError) else 3
     )  # damage stays for a while, a full disk may not
     assert os.listdir(tmp_path) == [".bytes"]
+
+
+def test_a_worker_that_fails_on_a_full_disk_is_not_held_against_the_file(tmp_path, monkeypatch):
+    async def make(path):
+        raise MediaError("it cannot be read: No space left on device")
+
+    async def run():
+        cache, name = FileCache(tmp_path, LIMIT), name_in_cache("mp4", 1)
+        with monkeypatch.context() as patch:
+            patch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+            with pytest.raises(InputError, match="full"):
+                await cache.get(name, make)
+        (await cache.get(name, maker(1, 300))).close()
+
+    asyncio.run(run())
 
 
 def test_what_others_put_into_the_folder_stays_and_does_no_harm(tmp_path):

@@ -42,7 +42,6 @@ from features.playback import (
     write_moment,
 )
 from scripts.serve.keys import name_of
-from scripts.serve.schema import refusals
 
 FORMAT = 1  # of what is in the cache; raised when it is made in another way
 PICTURE_S, MOMENT_S = 20.0, 120.0  # that work may take
@@ -56,7 +55,7 @@ _MAKING = Lock()  # routes ask from several threads
 RESPONSES: dict[int | str, dict[str, Any]] = {
     206: {"description": "a part of the file"},
     304: {"description": "the file is as it was"},
-    **refusals(404, 416, 503),
+    **{status: {} for status in (404, 416, 503)},
 }
 
 router = APIRouter(prefix="/api/clips", responses=RESPONSES)

@@ -33,6 +33,7 @@ from features.files import open_file
 NAME = re.compile(r"[0-9a-f]{64}\.(jpg|mp4)")
 BYTES = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 ROOM = 8  # a full folder is emptied by one part of so many
+SPACE = 64 << 20  # bytes of a disk, without which a worker process is taken to have failed for lack of space
 STALE_S = 3600.0  # what was begun that long ago, a killed process has left
 RETRY_S, FAILURES = 60.0, 4096  # for how long, and how many, failures are remembered
 FULL = "the disk of the cache is full; free some space, and ask again"
@@ -121,6 +122,8 @@ class FileCache:
             await make(place / name)
             return await asyncio.to_thread(self._keep, place / name)
         except MediaError as error:
+            if shutil.disk_usage(self._folder).free < SPACE:
+                raise InputError(FULL) from error
             if len(self._failed) >= FAILURES:
                 self._failed.clear()
             self._failed[name] = time.monotonic() + RETRY_S, str(error)

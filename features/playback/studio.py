@@ -51,9 +51,8 @@ class Studio:
     async def __aexit__(self, *_: object) -> None:
         """Kill the processes; those who still ask get a MediaError."""
         self._closed = True
-        for unwanted, process in self._running.values():
+        for unwanted, _ in self._running.values():
             unwanted.set()
-            process.interrupt()
         await asyncio.to_thread(self._threads.shutdown)
         for process in self._all:
             process.close()
@@ -83,9 +82,7 @@ class Studio:
         try:
             result: Result = await asyncio.shield(done)
         except asyncio.CancelledError:
-            if not done.done():
-                unwanted.set()
-                process.interrupt()
+            unwanted.set()
             raise
         return result
 

@@ -2,12 +2,14 @@
 
 import asyncio
 import errno
+import fcntl
 import hashlib
 import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -94,7 +96,7 @@ def test_made_once_for_all_who_wait_and_no_more_when_all_have_left(tmp_path):
         await asyncio.sleep(0)
         for client in clients[:4]:
             client.cancel()
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.02)
         assert (len(begun), ended) == (1, [])
         for client in clients:
             client.cancel()
@@ -135,6 +137,21 @@ def test_what_cannot_be_made_is_one_sentence_and_leaves_nothing(tmp_path, error,
         1 if isinstance(error, MediaError) else 3
     )  # damage stays for a while, a full disk may not
     assert os.listdir(tmp_path) == [".bytes"]
+
+
+def test_a_worker_that_fails_on_a_full_disk_is_not_held_against_the_file(tmp_path, monkeypatch):
+    async def make(path):
+        raise MediaError("it cannot be read: No space left on device")
+
+    async def run():
+        cache, name = FileCache(tmp_path, LIMIT), name_in_cache("mp4", 1)
+        with monkeypatch.context() as patch:
+            patch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+            with pytest.raises(InputError, match="full"):
+                await cache.get(name, make)
+        (await cache.get(name, maker(1, 300))).close()
+
+    asyncio.run(run())
 
 
 def test_what_others_put_into_the_folder_stays_and_does_no_harm(tmp_path):
@@ -189,6 +206,20 @@ def test_processes_share_a_folder_and_one_that_is_killed_leaves_no_half_file(tmp
         assert sum(map(len, there.values())) <= 200_000
         for name, data in there.items():
             assert set(zip(*[iter(data)] * 32)) == {tuple(hashlib.sha256(name.encode()).digest())}
+
+
+def test_files_are_added_one_after_the_other_by_all_processes(tmp_path):
+    async def run():
+        cache, name = FileCache(tmp_path, LIMIT), name_in_cache("jpg", 1)
+        with (tmp_path / ".bytes").open("rb") as other:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            waiting = asyncio.create_task(cache.get(name, maker(1, 300)))
+            await asyncio.sleep(0.1)
+            assert (kept(tmp_path), waiting.done()) == ({}, False)
+        (await waiting).close()
+        assert len(kept(tmp_path)) == 1
+
+    asyncio.run(run())
 
 
 def test_the_default_folder_is_the_user_s_cache_and_only_the_user_enters(tmp_path, monkeypatch):

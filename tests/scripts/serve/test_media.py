@@ -134,6 +134,7 @@ def test_ranges_of_a_file(app):
         part = {"Range": "bytes=0-1"}
         expected += [({"If-Range": tag, **part}, 206), ({"If-Range": changed, **part}, 206)]
         expected += [({"If-Range": '"x"', **part}, 200), ({"If-Range": f"W/{tag}", **part}, 200)]
+        expected += [({"If-Range": '"x"', "Range": f"bytes={SIZE}-"}, 200)]
         for headers, status in expected:
             got = await client.get(at, headers=headers)
             assert (got.status_code, got.content) == (status, {304: b"", 206: CONTENT[:2], 200: CONTENT}[status])

@@ -16,7 +16,7 @@ from fastapi.responses import Response
 import index
 from index import Hit, Searcher, VideoHits
 from mee.errors import InputError, count
-from scripts.serve.asked import ASKS, Asked, chips, choices
+from scripts.serve.asked import ASKS, CHIPS, Asked, chips, choices
 from scripts.serve.rendering import colours, rendered
 from scripts.serve.schema import query_of, request_of
 from scripts.serve.service import Busy, Page, Service
@@ -103,7 +103,11 @@ async def _answer(template: str, request: Request, asked: Asked) -> Response:
     except InputError as problem:
         status, error = 400, str(problem)
         wrong = error.startswith("the filter ")
-    shown = {"asked": asked, "library": library, "chips": chips(asked), "error": error, "wrong": wrong}
+    hidden = asked.rest("q", "only", "where", "by_video", *library.words)
+    if error and not wrong:  # what cannot be seen in the form is not asked for again
+        hidden = tuple(pair for pair in hidden if pair[0] in CHIPS)
+    shown = {"asked": asked, "library": library, "error": error, "wrong": wrong}
+    shown |= {"hidden": hidden, "chips": chips(asked)}
     shown |= {"choices": choices(facets, asked)} | _shown(request, asked, library, page)
     response = rendered(template, status, **shown)
     response.headers.update(headers)
@@ -139,10 +143,9 @@ def _status(page: Page) -> str:
         return f"No {noun} fits: take a filter or a stream away, or use other words"
     last = page.first + len(page.found) - 1
     order = "by time" if not wanted.asks else "by their best moment" if wanted.by_video else "best first"
-    if last == page.count < wanted.top:
-        return f"{count(last, noun)}, {order}"
     best = "the best " if page.count == wanted.top and wanted.asks else ""
-    return f"{last:,} of {best}{count(page.count, noun)}, {order}"
+    part = f"{last:,} of {best}" if last < page.count else best.capitalize()
+    return f"{part}{count(page.count, noun)}, {order}"
 
 
 async def _facets(service: Service, library: Library, wanted: index.Request) -> list[index.Facet]:

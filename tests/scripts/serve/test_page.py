@@ -1,7 +1,6 @@
 """The page as HTML: it shows what the index finds, its links lead to what they say, and no name is markup."""
 
 from dataclasses import replace
-from html.parser import HTMLParser
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import numpy as np
@@ -24,71 +23,11 @@ from scripts.serve.schema import request_of
 from scripts.serve.service import Busy, Service
 from scripts.serve.view import Cards
 from tests.scripts.serve.serve_client import client_of
+from tests.scripts.serve.serve_html import Document
 
-VOID = {"meta", "link", "input", "img", "br"}
-HOSTILE = (
-    "<script>alert(1)</script>.mp4",
-    '"><img src=x onerror=alert(1)>.mp4',
-    "a\u202egnp.mp4",
-    "{{ 7*7 }}&amp;.mp4",
-)
+HOSTILE = ("<script>x</script>.mp4", '"><img src=x onerror=x>.mp4', "a\u202egnp.mp4", "{{ 7*7 }}&amp;.mp4")
 PLACE = ("<b>here</b>", 'a "b" and c', "there")
 PARTS = ("asked", "weights", "facets", "advanced", "status", "results")
-
-
-class Element:
-    def __init__(self, tag, attrs):
-        self.tag, self.attrs, self.text = tag, attrs, ""
-        self.classes = (attrs.get("class") or "").split()
-        self.inside = []
-
-    def all(self, tag=None, kind=None, **attrs):
-        """Elements in it, in order."""
-        return [
-            each
-            for each in self.inside
-            if tag in (None, each.tag)
-            and (kind is None or kind in each.classes)
-            and attrs.items() <= each.attrs.items()
-        ]
-
-    def one(self, *which, **attrs):
-        (found,) = self.all(*which, **attrs)
-        return found
-
-
-class Document(HTMLParser):
-    """HTML as elements; every tag is closed, and nothing in it could run."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.top, self.open = Element("", {}), []
-        self.feed(text)
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        found = Element(tag, dict(attrs))
-        assert len(attrs) == len(found.attrs), f"an attribute twice: {attrs}"
-        assert not any(name.startswith("on") or name == "style" for name in found.attrs)
-        assert tag not in ("style", "iframe", "object")
-        assert tag != "script" or found.attrs == {"type": "module", "src": "/static/main.js"}
-        assert all(found.attrs.get(name, "/").startswith(("/", "#")) for name in ("href", "src", "action"))
-        for each in (self.top, *self.open):
-            each.inside.append(found)
-        if tag not in VOID:
-            self.open.append(found)
-
-    def handle_startendtag(self, tag, attrs):
-        self.handle_starttag(tag, attrs)
-        if tag not in VOID:
-            self.handle_endtag(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop().tag == tag
-
-    def handle_data(self, data):
-        for each in (self.top, *self.open):
-            each.text += data
 
 
 @pytest.fixture(scope="module")
@@ -144,9 +83,10 @@ def keys(document):
 # ---- hits
 
 
-def test_hits_are_what_the_index_finds_with_what_each_stream_adds(page, searcher):
-    hits = found(searcher)[:24]
-    document = page(q="a dog barks")
+@pytest.mark.parametrize("only", [(), ("audio", "motion")])
+def test_hits_are_what_the_index_finds_with_what_each_stream_adds(page, searcher, only):
+    hits = found(searcher, only=only)[:24]
+    document = page(q="a dog barks", only=only)
     cards = document.all("article", "hit")
     assert keys(document) == [key_of(hit.clip_id) for hit in hits]
     assert [name_of(card.attrs["data-video-key"]) for card in cards] == [hit.video for hit in hits]
@@ -161,9 +101,10 @@ def test_hits_are_what_the_index_finds_with_what_each_stream_adds(page, searcher
         assert [row.one("dt").text for row in rows] == [*searcher.modalities]
         for row, name in zip(rows, searcher.modalities):
             share = hit.experts.get(name)
-            if share is None:
-                assert row.one("dd").text == {"audio": "no sound"}.get(name, f"no {name}")
-                lacking += 1
+            if share is None or (only and name not in only):
+                absent = "no sound" if name == "audio" else f"no {name}"
+                assert row.one("dd").text == (absent if share is None else "not counted")
+                lacking += share is None
                 continue
             bar = row.one("rect")
             assert row.one("dd").text.strip() == number(share.contribution)
@@ -173,7 +114,7 @@ def test_hits_are_what_the_index_finds_with_what_each_stream_adds(page, searcher
             assert ("less" in bar.classes) == (share.contribution < 0)
         similar = [asks(link) for link in card.one("details", "similar").all("a")]
         assert similar == [
-            Request(like=hit.clip_id, only=only, top=200) for only in [(), *((n,) for n in hit.experts)]
+            Request(like=hit.clip_id, only=by, top=200) for by in [(), *((n,) for n in hit.experts)]
         ]
     assert lacking
     assert not document.all("img")  # there are no videos
@@ -204,7 +145,16 @@ def test_videos_with_their_moments(page, searcher):
 def test_the_following_hits_have_the_scale_of_the_first(page, searcher):
     first = page(q="a dog barks", size="30")
     link = first.one("p", "more").one("a").attrs["href"]
-    assert "30 of 80 moments, best first" in first.one("p", id="status").text
+    counts = [
+        page(q="a dog barks", **more).one("p", id="status").text
+        for more in ({"top": "40"}, {"top": "24"}, {"size": "80"})
+    ]
+    assert counts == [
+        "24 of the best 40 moments, best first",
+        "The best 24 moments, best first",
+        "80 moments, best first",
+    ]
+    assert first.one("p", id="status").text == "30 of 80 moments, best first"
     second = page(**dict(parse_qsl(urlsplit(link).query)))
     assert keys(first) + keys(second) == [key_of(hit.clip_id) for hit in found(searcher)[:60]]
     zeros = [
@@ -216,7 +166,7 @@ def test_the_following_hits_have_the_scale_of_the_first(page, searcher):
     assert gone.one("input", id="q").attrs["value"] == "a dog barks"
 
 
-def test_a_list_without_a_sentence_has_no_bars(searcher, monkeypatch):
+def test_a_list_without_a_sentence_has_no_bars(searcher):
     hits = [replace(hit, words={"speech": Said(62.0, 63.0, "<i>so</i> it is")}) for hit in found(searcher)[:2]]
     cards = Cards(Request(said="it"), searcher.modalities).card(hits[0])
     assert (cards.bars, cards.words) == ([], [("says", "1:02", "<i>so</i> it is")])
@@ -225,40 +175,41 @@ def test_a_list_without_a_sentence_has_no_bars(searcher, monkeypatch):
 # ---- what refines a search
 
 
-def test_sliders_begin_where_the_mixture_is(page, searcher):
-    for asked in ({}, {"only": "audio"}, {"weights": ["audio=0.5", "motion=2"]}):
-        pairs = [("q", "rain"), *((n, one) for n, its in asked.items() for one in ([its] if n == "only" else its))]
-        weights = searcher.weights(request_of(pairs)[0])
-        form = page(q="rain", **asked).one("form", id="weights")
-        sliders = {slide.attrs["name"]: slide for slide in form.all("input", type="range")}
-        shown = {name.partition(".")[2]: float(slide.attrs["value"]) for name, slide in sliders.items()}
-        assert shown == pytest.approx(weights, abs=1e-3)
-        assert all(float(slide.attrs["max"]) >= max(weights.values()) for slide in sliders.values())
-        off = {name for name, slide in sliders.items() if "disabled" in slide.attrs}
-        assert off == ({"weights.appearance", "weights.motion"} if "only" in asked else set())
-        assert [asks(link).weights for link in form.all("a", "reset")] == [{}] * ("weights" in asked)
-        assert len(form.all("input", form="search", checked=None)) == len(asked.get("only", "")[:1])
+WEIGHTS = {"weights": ["audio=0.5", "motion=2"]}
+
+
+@pytest.mark.parametrize("asked", [{}, {"only": ["audio"]}, WEIGHTS])
+def test_sliders_begin_where_the_mixture_is(page, searcher, asked):
+    weights = searcher.weights(
+        request_of([("q", "rain"), *((n, one) for n, its in asked.items() for one in its)])[0]
+    )
+    form = page(q="rain", **asked).one("form", id="weights")
+    sliders = {slide.attrs["name"].partition(".")[2]: slide.attrs for slide in form.all("input", type="range")}
+    assert {name: float(its["value"]) for name, its in sliders.items()} == pytest.approx(weights, abs=1e-3)
+    assert all(float(its["max"]) >= max(weights.values()) for its in sliders.values())
+    off = {name for name, its in sliders.items() if "disabled" in its}
+    assert off == ({"appearance", "motion"} if "only" in asked else set())
+    assert [asks(link).weights for link in form.all("a", "reset")] == [{}] * ("weights" in asked)
+    assert [box.attrs["value"] for box in form.all("input", form="search", checked=None)] == asked.get("only", [])
+
+
+def test_weights_of_the_form_without_scripts(page, searcher):
+    sliders = {"weights.audio": "0.5", "weights.motion": "2"}
+    expected = [key_of(hit.clip_id) for hit in found(searcher, "rain", weights={"audio": 0.5, "motion": 2.0})[:24]]
+    assert keys(page(q="rain", **sliders)) == keys(page(q="rain", **WEIGHTS)) == expected
+    lone = found(searcher, "rain", only=("audio",), weights={"audio": 0.5})[:24]
+    assert keys(page(q="rain", only="audio", **sliders)) == [key_of(hit.clip_id) for hit in lone]
 
 
 def test_chips_take_their_part_out(page):
-    asked = {
-        "q": "rain",
-        "also": "0.5*at night",
-        "less": "a cat",
-        "like": "v00.mp4#t=0,10",
-        "where": 'size > 0 and `<i>place</i>` == "a \\"b\\" and c"',
-    }
+    asked = {"q": "rain", "also": "0.5*at night", "less": "a cat", "like": "v00.mp4#t=0,10"}
+    asked["where"] = 'size > 0 and `<i>place</i>` == "a \\"b\\" and c"'
     whole = request_of(asked.items())[0]
     document = page(**asked)
     listed = document.all("li", "chip")
     without = [asks(chip.one("a")) for chip in listed]
-    assert [[name for name in vars(whole) if getattr(one, name) != getattr(whole, name)] for one in without] == [
-        ["also"],
-        ["also"],
-        ["like"],
-        ["where"],
-        ["where"],
-    ]
+    changed = [[name for name in vars(whole) if getattr(one, name) != getattr(whole, name)] for one in without]
+    assert changed == [["also"], ["also"], ["like"], ["where"], ["where"]]
     assert [one.where for one in without[3:]] == ['`<i>place</i>` == "a \\"b\\" and c"', "size > 0"]
     assert "at night × 0.5" in listed[0].text
     hidden = [
@@ -269,7 +220,9 @@ def test_chips_take_their_part_out(page):
 
 @given(
     st.lists(
-        st.sampled_from(["a == 1", 'b == "x and y"', "(c or d)", "`e and f` is None", "g in ('or', 2)", "not h"]),
+        st.sampled_from(
+            ["a == 1", 'b == "x and y"', "(c or d)", "(c and d)", "`e and f` is None", "g in ('or', 2)", "not h"]
+        ),
         max_size=5,
     )
 )
@@ -332,6 +285,8 @@ def test_what_cannot_be_asked_is_one_sentence_and_the_form_stays(page, asked, na
         assert ("aria-invalid" in wrong) == ("where" in asked)
         assert wrong["value"] == asked.get("where", "")
         assert not document.all("article")
+        again = [each.attrs["name"] for each in document.all("input", type="hidden", form="search")]
+        assert again == [name for name in asked if name in ("also", "like")]  # a chip takes it out
         if path == "/":
             assert document.one("input", id="q").attrs["value"] == "rain"
 

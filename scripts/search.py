@@ -48,20 +48,26 @@ BATCH = 256  # lines of stdin searched together
 WEIGHTED = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*\*(.*)", re.DOTALL)
 
 
-def _term(given: list[str]) -> tuple[float, str]:
+def term_of(given: str) -> tuple[float, str]:
     """0.5*at night -> (0.5, "at night"); without a number, 1."""
-    match = WEIGHTED.fullmatch(given[0])
-    weight, sentence = (float(match[1]), match[2].strip()) if match else (1.0, given[0].strip())
+    match = WEIGHTED.fullmatch(given)
+    weight, sentence = (float(match[1]), match[2].strip()) if match else (1.0, given.strip())
     if not sentence:
-        raise InputError(f"{given[0]!r} has no sentence; write it like '0.5*at night'")
+        raise InputError(f"{given!r} has no sentence; write it like '0.5*at night'")
     if not weight > 0:
-        raise InputError(f"the weight of {given[0]!r} must be above 0; --less is for what should count against")
+        raise InputError(f"the weight of {given!r} must be above 0; --less is for what should count against")
     return weight, sentence
 
 
 Term = Annotated[
     tuple[float, str],
-    PrimitiveConstructorSpec(1, "[WEIGHT*]SENTENCE", _term, lambda value: isinstance(value, tuple), lambda _: []),
+    PrimitiveConstructorSpec(
+        1,
+        "[WEIGHT*]SENTENCE",
+        lambda given: term_of(given[0]),
+        lambda value: isinstance(value, tuple),
+        lambda _: [],
+    ),
 ]
 Weights = Annotated[Mapping[str, float], by_name("EXPERT=NUMBER", float)]
 

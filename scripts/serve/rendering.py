@@ -28,7 +28,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"clock": clock, "short": short}
+    made.filters |= {"clock": clock, "short": short, "number": number}
     made.globals |= {"count": count}
     return made
 
@@ -51,6 +51,11 @@ def short(name: str, longest: int = LONGEST) -> str:
     """A name without its middle, where it is long."""
     tail = longest // 3
     return name if len(name) <= longest else f"{name[: longest - tail - 1]}…{name[-tail:]}"
+
+
+def number(value: float, digits: int = 2) -> str:
+    """−0.25; nothing is negative that rounds to 0."""
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
 
 
 def _finalize(value: Any) -> Any:

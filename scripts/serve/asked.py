@@ -1,0 +1,112 @@
+"""Asked: the query of an address, as it was written; what links change, and forms show again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+STATE = ("token", "scale")  # of paging, not of the query
+CHIPS = {"also": "also", "less": "not", "like": "like", "video": "video", "said": "said", "written": "written"}
+PARTS = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`|[()\[\]{}]|\b(?:and|or)\b""", re.DOTALL)
+Pairs = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Names and values of an address."""
+
+    pairs: Pairs
+
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[str, str]]) -> Asked:
+        """Without empty fields and places in a list; a weight of an expert that is not compared by is dropped."""
+        kept = [(name, value) for name, value in pairs if value.strip() and name not in STATE]
+        only = {value for name, value in kept if name == "only"}
+        named = [
+            ("weights", f"{name.partition('.')[2]}={value}") if name.startswith("weights.") else (name, value)
+            for name, value in kept
+        ]
+        return cls(
+            tuple(
+                pair
+                for pair in named
+                if not (only and pair[0] == "weights" and pair[1].rpartition("=")[0] not in only)
+            )
+        )
+
+    def one(self, name: str) -> str:
+        """The first value of a name, or nothing."""
+        return next(iter(self.all(name)), "")
+
+    def all(self, name: str) -> list[str]:
+        """All values of a name."""
+        return [value for given, value in self.pairs if given == name]
+
+    def rest(self, *names: str) -> Pairs:
+        """All but these names, for hidden fields of a form."""
+        return tuple(pair for pair in self.pairs if pair[0] not in names)
+
+    def link(self, *, without: Collection[str | tuple[str, str]] = (), add: Pairs = (), path: str = "/") -> str:
+        """The address of the same query, changed a little."""
+        pairs = [pair for pair in self.pairs if pair not in without and pair[0] not in without]
+        return f"{path}?{urlencode([*pairs, *add])}" if pairs or add else path
+
+    @property
+    def title(self) -> str:
+        """The query as a reader would say it."""
+        like = [f"like {value}" for value in self.all("like")]
+        words = [f"“{value}” {name}" for name in ("said", "written") for value in self.all(name)]
+        first = " ".join([*self.all("q"), *like, *words])
+        also = "".join(f" + {value}" for value in self.all("also"))
+        return (first + also + "".join(f" − {value}" for value in self.all("less"))).strip()
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A part of the query that can be taken out."""
+
+    kind: str
+    text: str
+    href: str
+
+
+def chips(asked: Asked) -> list[Chip]:
+    """What was added to the sentence, and the conditions of the filter."""
+    found = [
+        Chip(CHIPS[name], value, asked.link(without=[(name, value)]))
+        for name, value in asked.pairs
+        if name in CHIPS
+    ]
+    found += [Chip("filter", part, filtered(asked, without=part)) for part in conditions(asked.one("where"))]
+    found += [
+        Chip("score", f"{value} or more", asked.link(without=["min_score"])) for value in asked.all("min_score")
+    ]
+    return found
+
+
+def conditions(where: str) -> list[str]:
+    """The parts of a filter that must all hold: a == 1 and b == "x and y" -> a == 1, b == "x and y"."""
+    parts, depth, start = [], 0, 0
+    for found in PARTS.finditer(where):
+        match found[0]:
+            case "(" | "[" | "{":
+                depth += 1
+            case ")" | "]" | "}":
+                depth -= 1
+            case "or" if depth == 0:
+                return [where.strip()]
+            case "and" if depth == 0:
+                parts.append(where[start : found.start()].strip())
+                start = found.end()
+    return [part for part in [*parts, where[start:].strip()] if part]
+
+
+def filtered(asked: Asked, *, without: str = "", add: str = "") -> str:
+    """The address with a condition less, or one more."""
+    parts = [part for part in conditions(asked.one("where")) if part != without]
+    if add and len(parts) == 1 and re.search(r"\bor\b", parts[0]):
+        parts = [f"({parts[0]})"]
+    where = " and ".join([*parts, *([add] if add else [])])
+    return asked.link(without=["where"], add=(("where", where),) if where else ())

@@ -1,0 +1,180 @@
+"""What is asked, in addresses and in JSON, and what is answered: one schema, which the OpenAPI document shows.
+
+q=a dog&also=0.5*at night&less=a cat&weights=audio=0.7&size=24    words as on the command line
+{"sentence": "a dog", "also": [{"weight": 0.5, "sentence": "at night"}, …], "weights": {"audio": 0.7}, …}
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterable
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from index import Request
+from mee.errors import InputError, did_you_mean, name_id
+from scripts.search import WEIGHTED, term_of
+from scripts.serve.service import TOP
+
+SIZE = 24  # hits on a page, by default
+TERMS, NAMES = 32, 64  # sentences of a request, experts that it names: at most
+RENAMED = {"q": "sentence"}  # names in addresses of fields
+LISTS = ("also", "less", "only", "weights")
+FLAG = re.compile(r"--(said|written|min-score|less)\b")
+SHOULD = re.compile(r"^\w+ should ")
+NO_NUL = r"^[^\x00]*$"
+
+Sentence = Annotated[str, StringConstraints(min_length=1, max_length=2000, pattern=NO_NUL, strip_whitespace=True)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=6000, pattern=NO_NUL)]
+Condition = Annotated[str, StringConstraints(min_length=1, max_length=20_000, pattern=NO_NUL)]
+
+
+class Term(BaseModel):
+    """One more sentence of a search."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    weight: float = Field(1.0, ge=-1e6, le=1e6, description="how much it counts; below 0: not this")
+    sentence: Sentence
+
+
+class Search(BaseModel):
+    """A search; it needs a sentence, a clip that others should be like, or words that are said or written."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    sentence: Sentence | None = Field(None, description="what to find, in words; its weight is 1")
+    also: list[Term] = Field([], max_length=TERMS - 1, description="more sentences with their weights")
+    like: Name | None = Field(None, description="id of a clip: find clips like it")
+    only: list[Name] = Field([], max_length=NAMES, description="compare by these experts only")
+    weights: dict[Name, Annotated[float, Field(ge=0)]] = Field(
+        {}, max_length=NAMES, description="of experts, in place of the model's; experts not named get 0"
+    )
+    where: Condition | None = Field(None, description='only clips that match, such as: duration < 30 and x == "y"')
+    video: Name | None = Field(None, description="only clips of this video")
+    said: Sentence | None = Field(None, description="only clips in which somebody says these words")
+    written: Sentence | None = Field(None, description="only clips in whose picture these words are written")
+    top: int = Field(TOP, ge=1, le=TOP, description="how many hits, or videos, are ranked in all")
+    size: int = Field(SIZE, ge=1, le=TOP, description="how many of them come at a time")
+    min_score: float | None = Field(None, description="only hits that score so much or more")
+    by_video: bool = Field(False, description="find videos: each once, with its best moments")
+    moments: int = Field(3, ge=1, le=20, description="how many moments of each video, at most")
+    plain: bool = Field(False, description="do not subtract the clips' offsets of test-time normalisation")
+    exact: bool = Field(False, description="exact results also where the kind of the index may miss a clip")
+
+    def request(self) -> tuple[Request, int]:
+        """The request, and how many hits a page has."""
+        fields = dict(self) | {"also": tuple((term.weight, term.sentence) for term in self.also)}
+        size = fields.pop("size")
+        try:
+            return Request(**fields | {"only": tuple(self.only)}), size
+        except InputError as error:
+            raise InputError(FLAG.sub(lambda flag: flag[1].replace("-", "_"), str(error))) from None
+
+
+def request_of(params: Iterable[tuple[str, str]], others: Collection[str] = ()) -> tuple[Request, int]:
+    """The request of an address, and how many hits a page has.
+
+    params: names and values; an empty value, as of a form's empty field, is none. others: names that are not of
+    the request, and ignored.
+
+    Raises:
+        InputError: a parameter is unknown, given twice or out of range, or all of them ask for nothing.
+    """
+    given: dict[str, Any] = {}
+    for name, value in params:
+        if not value or name in others:
+            continue
+        field, _, expert = name.partition(".")  # weights.audio=0.7, which a form can send
+        if name in ("also", "less"):
+            weight, sentence = _term(value)
+            given.setdefault("also", []).append(
+                {"weight": -weight if name == "less" else weight, "sentence": sentence}
+            )
+        elif name == "only":
+            given.setdefault("only", []).append(value)
+        elif field == "weights":
+            expert, _, number = (expert, "", value) if expert else value.rpartition("=")
+            if not expert:
+                raise InputError(f"weights {name_id(value)} is not of the form EXPERT=NUMBER, such as audio=0.7")
+            _once(given.setdefault("weights", {}), expert, number, "the weight of ")
+        else:
+            _once(given, RENAMED.get(name, name), value)
+    return _checked(given, strict=False)
+
+
+def request_of_json(body: bytes) -> tuple[Request, int]:
+    """The same of a JSON body.
+
+    Raises:
+        InputError: it is no JSON object, or as `request_of`.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, value in pairs:
+            _once(found, name, value)
+        return found
+
+    try:
+        given = json.loads(body.decode(), object_pairs_hook=once)
+    except InputError:
+        raise
+    except RecursionError:
+        raise InputError("the body is nested too deeply") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"the body is not JSON: {error}") from None
+    except ValueError:
+        raise InputError("the body has a number of thousands of digits") from None
+    if not isinstance(given, dict):
+        raise InputError('the body must be a JSON object, such as {"sentence": "a dog"}')
+    return _checked(given, strict=True)
+
+
+def query_of(request: Request, size: int = SIZE) -> str:
+    """The address's query for a request, urlencoded: `request_of` reads the same. Defaults are left out."""
+    pairs: list[tuple[str, str]] = [] if request.sentence is None else [("q", request.sentence)]
+    for weight, sentence in request.also:
+        plain = abs(weight) == 1 and not WEIGHTED.fullmatch(sentence)
+        pairs.append(("less" if weight < 0 else "also", sentence if plain else f"{abs(weight)!r}*{sentence}"))
+    pairs += [("only", name) for name in request.only]
+    pairs += [("weights", f"{name}={weight!r}") for name, weight in request.weights.items()]
+    for name, field in Search.model_fields.items():
+        value = size if name == "size" else getattr(request, name)
+        if name not in (*LISTS, "sentence") and value != field.default:
+            pairs.append((name, "1" if value is True else str(value)))
+    return urlencode(pairs)
+
+
+def _term(value: str) -> tuple[float, str]:
+    try:
+        return term_of(value)
+    except InputError as error:
+        raise InputError(FLAG.sub(r"\1", str(error))) from None
+
+
+def _once(given: dict[str, Any], name: str, value: Any, what: str = "") -> None:
+    if name in given:
+        raise InputError(f"{what}{name_id(name)} is given twice; give it once")
+    given[name] = value
+
+
+def _checked(given: dict[str, Any], *, strict: bool) -> tuple[Request, int]:
+    try:
+        return Search.model_validate(given, strict=strict).request()
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+    *path, last = map(str, first["loc"])
+    if first["type"] == "extra_forbidden":
+        near = did_you_mean(last[:80], [*Search.model_fields, *RENAMED, *LISTS]) if not path else ""
+        raise InputError(f"there is no parameter {name_id('.'.join([*path, last]))}{near}")
+    reason = SHOULD.sub("must ", first["msg"])
+    if first["type"] == "string_pattern_mismatch":
+        reason = "holds a NUL character; take it out"
+    elif not reason.startswith("must "):
+        reason = "cannot be used"
+    got = f", got {name_id(str(first['input'])[:200])}" if isinstance(first["input"], str | int | float) else ""
+    raise InputError(f"{name_id('.'.join([*path, last]))} {reason}{got}")

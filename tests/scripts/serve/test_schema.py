@@ -1,0 +1,107 @@
+"""Requests in addresses and in JSON."""
+
+from urllib.parse import parse_qsl
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from index import Request
+from mee.errors import InputError
+from scripts.serve.schema import TERMS, query_of, request_of, request_of_json
+
+WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20)
+SENTENCES = WORDS.map(str.strip).filter(bool)
+WEIGHTS = st.floats(1e-9, 1e6) | st.sampled_from([1.0, 0.5])
+TERM = st.tuples(WEIGHTS | WEIGHTS.map(lambda weight: -weight), SENTENCES)
+REQUESTS = st.builds(
+    Request,
+    sentence=SENTENCES,
+    also=st.lists(TERM, max_size=3).map(tuple),
+    like=st.none() | WORDS,
+    weights=st.dictionaries(WORDS.filter(lambda name: "=" not in name), st.floats(1e-9, 1e9), max_size=3),
+    video=st.none() | WORDS,
+    top=st.integers(1, 200),
+    min_score=st.none() | st.floats(allow_nan=False, allow_infinity=False),
+    moments=st.integers(1, 20),
+    **dict.fromkeys(("by_video", "plain", "exact"), st.booleans()),
+)
+FULL = Request(
+    sentence="2 * a dog & cat", also=((0.5, "at night"), (-1.0, "a cat"), (1.0, "2*x")), like="w.mp4#t=1,2",
+    only=("audio", "a b"), weights={"audio": 0.1}, where='x == "ä+%"', video="v/ü", said="hi", written="yo",
+    top=20, min_score=-1e-7, by_video=True, moments=4, plain=True, exact=True,
+)  # fmt: skip
+
+
+@given(REQUESTS, st.integers(1, 200))
+def test_an_address_reads_as_the_request_that_made_it(request, size):
+    assert request_of(parse_qsl(query_of(request, size)), ()) == (request, size)
+
+
+def test_every_field_of_a_request_can_be_asked_in_both_ways():
+    assert request_of(parse_qsl(query_of(FULL, 7))) == (FULL, 7)
+    body = b"""{"sentence": "2 * a dog & cat", "also": [{"weight": 0.5, "sentence": "at night"},
+        {"weight": -1, "sentence": "a cat"}, {"sentence": "2*x"}], "like": "w.mp4#t=1,2", "only": ["audio", "a b"],
+        "weights": {"audio": 0.1}, "where": "x == \\"\\u00e4+%\\"", "video": "v/\\u00fc", "said": "hi",
+        "written": "yo", "top": 20, "size": 7, "min_score": -1e-7, "by_video": true, "moments": 4, "plain": true,
+        "exact": true}"""
+    assert request_of_json(body) == (FULL, 7)
+
+
+def test_words_are_those_of_the_command_line_and_empty_fields_of_a_form_ask_nothing():
+    form = [("q", "a"), ("also", "0.5*at night"), ("less", "2*a cat"), ("less", ""), ("where", ""), ("top", "")]
+    found = request_of([*form, ("weights.audio", "0.7"), ("weights", "a=b=1"), ("by_video", "on")])
+    also = ((0.5, "at night"), (-2.0, "a cat"))
+    weights = {"audio": 0.7, "a=b": 1.0}
+    assert found == (Request(sentence="a", also=also, weights=weights, top=200, by_video=True), 24)
+    assert request_of([("q", "a"), ("token", "x")], others=("token",))[0].sentence == "a"
+
+
+@pytest.mark.parametrize(
+    ("params", "says"),
+    [
+        ("", "nothing to look for"), ("q=%20", "sentence"), ("q=a&q=b", "'sentence' is given twice"),
+        ("q=a&qq=b", "no parameter 'qq'"), ("q=a&wheer=x", "did you mean 'where'"), ("q=a&sentence=b", "twice"),
+        ("q=a&top=0", "'top'"), ("q=a&top=201", "'top'.*200"), ("q=a&top=1.5", "'top'"), ("q=a&size=0", "size"),
+        ("q=a&top=" + "9" * 5000, "'top'"), ("q=a&moments=99", "'moments'"), ("q=a&by_video=maybe", "'by_video'"),
+        ("q=a&min_score=nan", "finite"), ("q=a&min_score=1e400", "finite"), ("said=-&min_score=1", "said '-'"),
+        ("said=x&min_score=1", "^min_score is"), ("q=%00", "NUL"), ("like=a%00b", "NUL"), ("q=" + "a" * 2001, ""),
+        ("q=a" + "&only=b" * 100_000, "'only'.*64"), ("q=a" + "&also=b" * TERMS, "'also'.*31"),
+        ("q=a&also=0*b", "above 0; less is"), ("q=a&also=1e999*b", "finite"), ("q=a&less=2*", "no sentence"),
+        ("q=a&weights=audio", "EXPERT=NUMBER"), ("q=a&weights==1", "EXPERT=NUMBER"), ("q=a&weights=a=x", "a"),
+        ("q=a&weights=b=1&weights.b=2", "weight of 'b' is given twice"), ("q=a&weights=b=-1", "weights.b"),
+        ("q=a&where=1%20%2B", "malformed"), ("q=a&where=" + "x" * 20_001, "20000"), ("q=a&where=f()", "f"),
+        ("q=a&where=__import__('os')", "filter"), ("q=a&video=" + "x" * 6001, "'video'"),
+    ],
+)  # fmt: skip
+def test_an_address_that_makes_no_sense_is_one_sentence(params, says):
+    with pytest.raises(InputError, match=says) as error:
+        request_of(parse_qsl(params))
+    assert "--" not in str(error.value).replace("'--'", "")
+    assert len(str(error.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"", "not JSON"), (b"\xff", "not JSON"), (b"null", "JSON object"), (b"[]", "JSON object"),
+        (b"[" * 100_000, "nested"), (b'{"sentence": "a", "sentence": "b"}', "'sentence' is given twice"),
+        (b'{"sentence": "a", "weights": {"b": 1, "b": 2}}', "'b' is given twice"), (b"{}", "nothing to look for"),
+        (b'{"sentence": "a", "min_score": NaN}', "finite"), (b'{"said": "a", "top": -Infinity}', "'top'"),
+        (b'{"sentence": "a", "top": 1e400}', "'top'"), (b'{"sentence": "a", "top": 1%s}' % (b"0" * 400), "'top'"),
+        (b'{"sentence": "a", "min_score": 1%s}' % (b"0" * 400), "'min_score'"),
+        (b'{"sentence": "a", "top": 1%s}' % (b"0" * 9000), "digits"), (b'{"sentence": "\\ud800"}', "unicode"),
+        (b'{"sentence": "a\\u0000"}', "NUL"), (b'{"sentence": ""}', "'sentence'"), (b'{"sentence": 3}', "string"),
+        (b'{"sentence": ["a"]}', "string"), (b'{"sentence": "a", "top": "5"}', "integer"),
+        (b'{"sentence": "a", "top": true}', "integer"), (b'{"sentence": "a", "by_video": 1}', "boolean"),
+        (b'{"sentence": "a", "only": "audio"}', "'only'"), (b'{"sentence": "a", "q": "b"}', "no parameter 'q'"),
+        (b'{"sentence": "a", "also": [{"sentence": "b", "weight": 0}]}', "weight"),
+        (b'{"sentence": "a", "also": [{"sentence": "b", "wight": 1}]}', "wight"),
+        (b'{"sentence": "a", "also": [["b", 1]]}', "also.0"), (b'{"sentence": "a", "weights": {"b": -1}}', "b"),
+        (b'{"sentence": "a", "only": [%s"b"]}' % (b'"b",' * 100_000), "'only'.*64"),
+    ],
+)  # fmt: skip
+def test_a_body_that_makes_no_sense_is_one_sentence(body, says):
+    with pytest.raises(InputError, match=says) as error:
+        request_of_json(body)
+    assert len(str(error.value)) < 500

@@ -30,7 +30,7 @@ function keep() {
 function show() {
   for (const box of document.querySelectorAll("input.mark")) box.checked = marked.has(box.value);
   if (!form) return;
-  form.hidden = !marked.size;
+  form.classList.toggle("some", marked.size > 0);
   const full = marked.size === MOST ? ", the most that are exported at once" : "";
   form.querySelector(".count").textContent = `${marked.size} marked${full}`;
 }

@@ -16,12 +16,12 @@ const STEP_S = 0.05; // how far past its end a moment may have run when it is st
 let opener = null; // what had the focus before
 let pending = new AbortController(); // of what is fetched for the clip that is shown
 
-const dialog = document.createElement("dialog");
+const dialog = document.getElementById("player") ?? document.createElement("dialog");
 dialog.id = "player";
 dialog.setAttribute("aria-labelledby", "clip-title");
 dialog.innerHTML =
   '<button type="button" class="close" aria-label="Close the player">✕</button><div class="body"></div>';
-document.body.append(dialog);
+if (!dialog.isConnected) document.body.append(dialog);
 const body = dialog.querySelector(".body");
 
 // ---- playing a moment
@@ -44,11 +44,11 @@ export function attach(clip, { start = false } = {}) {
   }
   const [from, to] = [Number(media.dataset.start), Number(media.dataset.end)];
   const loop = clip.querySelector(".loop");
+  const lines = [...clip.querySelectorAll(".lines li[data-from]")];
   let last = from;
   const ended = () => {
     if (!loop.checked) return media.pause();
-    media.currentTime = from;
-    media.play().catch(ignoreAbort);
+    playFrom(media, from);
   };
   media.addEventListener("loadstart", () => state("preparing", media.dataset.preparing));
   media.addEventListener("loadeddata", () => state("ready"));
@@ -56,21 +56,26 @@ export function attach(clip, { start = false } = {}) {
   media.addEventListener("timeupdate", () => {
     const passed = last < to && media.currentTime >= to - STEP_S; // not where somebody has sought beyond it
     last = media.currentTime;
+    for (const line of lines) line.classList.toggle("now", line.dataset.from <= last && last < line.dataset.to);
     if (passed && !media.paused) ended();
   });
   media.addEventListener("ended", ended);
   clip.querySelector(".controls").hidden = false;
-  clip.querySelector(".replay").addEventListener("click", () => replay(clip));
+  clip.querySelector(".replay").addEventListener("click", () => playFrom(media, from));
+  for (const line of lines) {
+    line.querySelector("a").addEventListener("click", (event) => {
+      event.preventDefault();
+      playFrom(media, Number(line.dataset.from));
+    });
+  }
   if (media.error) media.dispatchEvent(new Event("error"));
   else if (media.readyState < 2) state("preparing", media.dataset.preparing);
   else state("ready");
   if (start) media.play().catch(ignoreAbort); // where the browser does not allow it, its controls are there
 }
 
-function replay(clip) {
-  const media = clip.querySelector("video, audio");
-  if (!media) return;
-  media.currentTime = Number(media.dataset.start);
+function playFrom(media, time) {
+  media.currentTime = time;
   media.play().catch(ignoreAbort);
 }
 
@@ -206,7 +211,7 @@ export const actions = {
     if (media?.paused) media.play().catch(ignoreAbort);
     else media?.pause();
   },
-  replay,
+  replay: (clip) => clip.querySelector(".replay")?.click(),
   loop: (clip) => clip.querySelector(".loop")?.click(),
   before: (clip) => clip.querySelector("a[rel=prev]")?.click(),
   after: (clip) => clip.querySelector("a[rel=next]")?.click(),

@@ -1,0 +1,206 @@
+"""The page of a clip: its player, what is said and written in it, why it was found, and what is around it.
+
+/clip/KEY?<query>        the page, which needs no scripts
+/clip/KEY/part?<query>   its content, which scripts show over the hits of the query
+/clip/KEY/captions.vtt   what is said, for the player
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Request, Response
+
+from index import Hit, Searcher
+from mee.errors import InputError, visible
+from scripts.console import clock
+from scripts.serve.asked import Asked
+from scripts.serve.keys import key_of, name_of
+from scripts.serve.media import play_of
+from scripts.serve.rendering import rendered
+from scripts.serve.schema import request_of
+from scripts.serve.service import Gone
+from scripts.serve.view import Card, Cards, span
+
+AROUND, LINES = 4, 200  # neighbours on each side, lines
+KINDS = {"speech": "said", "text": "written"}  # streams of words
+NUMBERS = ("file_seconds", "file_bytes", "width", "height", "fps", "audio_rate")  # columns of every index
+CODECS = ("video_codec", "audio_codec")
+router = APIRouter(include_in_schema=False, prefix="/clip")
+
+
+@dataclass(frozen=True)
+class Line:
+    """An utterance, or a line that is written in the picture."""
+
+    kind: str  # said, written
+    start_s: float  # on the video
+    end_s: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A clip of the same video, or the clip itself."""
+
+    key: str
+    span: str
+    place: int  # 0: the clip itself, -1: the one before, 1: the one after
+
+
+@dataclass(frozen=True)
+class ClipView:
+    """What its page says of a clip."""
+
+    card: Card  # with bars where a search found it
+    lines: Sequence[Line]
+    more: int  # lines that are not shown
+    similar: Sequence[tuple[str, str]]  # by which stream, address
+    facts: Sequence[tuple[str, str]]
+    neighbours: Sequence[Neighbour]  # with itself, in order of time
+
+
+@router.get("/{key}")
+async def clip_page(key: str, request: Request) -> Response:
+    """The page of a clip."""
+    return await _answer("clip.html.j2", 1, key, request)
+
+
+@router.get("/{key}/part")
+async def clip_part(key: str, request: Request) -> Response:
+    """Its content alone."""
+    return await _answer("clip_part.html.j2", 2, key, request)
+
+
+@router.get("/{key}/captions.vtt")
+async def captions(key: str, request: Request) -> Response:
+    """What is said in a clip as WebVTT, on the time line of its player."""
+    name = name_of(key)
+    known = await request.app.state.service.run(lambda searcher: _facts(searcher, name))
+    play = await play_of(request.app, name)
+    said = [line for line in _lines(known) if line.kind == "said"]
+    return Response(
+        "\n".join(_vtt(said, play["start_s"] - known["start_s"])), media_type="text/vtt; charset=utf-8"
+    )
+
+
+async def _answer(template: str, level: int, key: str, request: Request) -> Response:
+    asked = Asked.of(request.query_params.multi_items())
+    media = request.app.state.settings.videos is not None
+    name = name_of(key)
+    view: ClipView = await request.app.state.service.run(lambda searcher: _view(searcher, name, asked, media))
+    play = await play_of(request.app, name)
+    return rendered(
+        template,
+        level=level,
+        clip=view,
+        play=play,
+        shift=play["start_s"] - view.card.hit.start_s,  # of lines, from the video to the player
+        captions=any(line.kind == "said" for line in view.lines),
+        query=urlencode(asked.pairs),
+        others=_others(view, asked),
+    )
+
+
+# ---- what is known of a clip
+
+
+def _facts(searcher: Searcher, name: str) -> dict[str, Any]:
+    """What the index knows of a clip; 404 where it has none of just this id."""
+    if searcher.video_index.snapshot.find(name) is None:
+        raise Gone("there is no such clip any more; search again")
+    return searcher.video_index.facts(name)
+
+
+def _view(searcher: Searcher, name: str, asked: Asked, media: bool) -> ClipView:
+    known, request = _facts(searcher, name), request_of(asked.pairs)[0] if asked.pairs else None
+    moment = known["clip_id"], known["video"], known["start_s"], known["end_s"]
+    hit = Hit(0, *moment, 0.0, {})
+    if request is not None and request.asks:
+        try:
+            hit = searcher.explain(request, name)
+        except InputError:
+            request = None  # nothing that it compares by
+    like = Asked((("like", name),))
+    cards = Cards(request, searcher.modalities, media=media)
+    cards.scale([hit])
+    lines, around = _lines(known), searcher.video_index.clips_of(known["video"])
+    here = next((place for place, clip in enumerate(around) if clip.clip_id == name), 0)
+    near = range(max(here - AROUND, 0), min(here + AROUND + 1, len(around)))
+    return ClipView(
+        cards.card(hit),
+        lines[:LINES],
+        max(len(lines) - LINES, 0),
+        [(stream, like.link(add=(("only", stream),))) for stream in known["streams"]],
+        [*_about(known)],
+        [Neighbour(key_of(around[at].clip_id), span(around[at]), at - here) for at in near],
+    )
+
+
+def _lines(known: Mapping[str, Any]) -> list[Line]:
+    """What is said and written in a clip, in order of time."""
+    found = [
+        Line(KINDS.get(stream, stream), line["start_s"], line["end_s"], line["text"])
+        for stream, lines in known["words"].items()
+        for line in lines
+    ]
+    return sorted(found, key=lambda line: (line.start_s, line.end_s))
+
+
+def _about(known: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Names and values: the file's own, then those of the metadata."""
+    columns = {name: value for name, value in known["columns"].items() if value is not None}
+    number = {name: value for name, value in columns.items() if isinstance(value, (int, float))}
+    yield "file", known["video"]
+    if known["end_s"] > known["start_s"]:
+        yield "length", f"{known['end_s'] - known['start_s']:.1f} s"
+    yield "streams", ", ".join(known["streams"]) or "none"
+    if known["missing"]:
+        yield "missing", ", ".join(known["missing"])
+    seconds, size, *pixels, fps, rate = map(number.get, NUMBERS)
+    if seconds:
+        yield "length of the file", clock(seconds)
+    if size is not None:
+        yield "size of the file", f"{size / 1e6:,.2f} MB"
+    if all(pixels):
+        yield "picture", " × ".join(map(str, pixels)) + (f", {fps:.4g} frames/s" if fps else "")
+    for name in CODECS:
+        if name in columns:
+            more = f", {rate:,} Hz" if rate and name == "audio_codec" else ""
+            yield name.replace("_", " "), f"{columns[name]}{more}"
+    for name, value in columns.items():
+        if name not in (*NUMBERS, *CODECS):
+            yield name, f"{value:,}" if isinstance(value, float) else str(value)
+
+
+def _others(view: ClipView, asked: Asked) -> tuple[str, str] | None:
+    """A link to other clips of the video, where it has some."""
+    hit = view.card.hit
+    if len(view.neighbours) < 2:
+        return None
+    if asked.pairs:
+        return "The search in this video alone", asked.link(without=["video"], add=(("video", hit.video),))
+    return "Like this in the video alone", asked.link(add=(("like", hit.clip_id), ("video", hit.video)))
+
+
+def _vtt(lines: Sequence[Line], shift: float) -> Iterator[str]:
+    """Lines of WebVTT; the times of `lines` are those of the player less `shift`."""
+    yield "WEBVTT\n"
+    for line in lines:
+        start, end = max(line.start_s + shift, 0.0), max(line.end_s + shift, 0.0)
+        if end > start:
+            text = (
+                visible(" ".join(line.text.split()))
+                .replace("&", "&amp;")
+                .replace("<", "&lt;")
+                .replace(">", "&gt;")
+            )
+            yield f"{_stamp(start)} --> {_stamp(end)}\n{text}\n"
+
+
+def _stamp(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds, 3), 60)
+    return f"{int(minutes // 60):02d}:{int(minutes % 60):02d}:{rest:06.3f}"

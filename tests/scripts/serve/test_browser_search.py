@@ -44,7 +44,9 @@ def test_type_and_enter(tab, keys):
     tab.driver.refresh()
     assert shown(tab) == keys("a dog barks twice")
     tab.driver.back()
-    tab.until(lambda: shown(tab) == keys("red") and tab.one("#q").get_property("value") == "red", "the search before")
+    tab.until(
+        lambda: shown(tab) == keys("red") and tab.one("#q").get_property("value") == "red", "the search before"
+    )
     tab.driver.forward()
     tab.until(lambda: shown(tab) == keys("a dog barks twice"), "forward again")
 

@@ -64,6 +64,11 @@ class Text:
         self.unread.look(self.model.readers, sentences, words=True)
         return Queries.of(encode_captions(self.model, sentences))
 
+    def unread_of(self, sentences: Sequence[str]) -> Unread:
+        """What is not read of some sentences alone, which were encoded before."""
+        readers = self.model.readers if self._exported is None else self._exported.readers
+        return Unread().look(readers, sentences, words=True)
+
     @cached_property
     def model(self) -> MEE:
         """The model, in eval mode."""
@@ -170,11 +175,13 @@ class Searcher:
         """Read what a writer has changed in the index since; returns whether anything was.
 
         Raises:
-            InputError: the index was made again with another model.
+            InputError: the index was damaged, or made again with another model; what was open stays open.
         """
-        before = self.video_index.origin.model_fingerprint
+        before = self.video_index.snapshot
         changed = self.video_index.refresh()
-        if self.video_index.origin.model_fingerprint != before:
+        now = self.video_index.snapshot
+        if (now.origin.model_fingerprint, now.layout) != (before.origin.model_fingerprint, before.layout):
+            self.video_index.snapshot = before  # sentences are encoded for it
             raise InputError("the index was made again with another model; open it again")
         return changed
 

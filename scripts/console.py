@@ -185,7 +185,7 @@ def resumable(command: Command) -> Command:
 
     @functools.wraps(command)
     def run(argv: Sequence[str] | None = None) -> int:
-        with _sigterm_stops():
+        with sigterm_stops():
             return command(argv)
 
     return errors_as_sentences(run, "stopped; what is done is kept, the same command goes on from there")
@@ -196,7 +196,7 @@ class Terminated(KeyboardInterrupt):
 
 
 @contextmanager
-def _sigterm_stops() -> Iterator[None]:
+def sigterm_stops() -> Iterator[None]:
     """Let SIGTERM, which Slurm and torchrun send before they kill, end a command as Ctrl-C does."""
 
     def stop(*_: object) -> Never:

@@ -1,16 +1,38 @@
-"""The app: page, API and media over one service."""
+"""The app: page, API and media over one service, behind one guard; every error is one sentence."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import PlainTextResponse, Response
 from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
 
-from scripts.serve import api, media, page
-from scripts.serve.service import Service
+from features.errors import InputError as FeaturesInputError
+from mee.errors import InputError
+from scripts.serve import api, media, page, schema, security
+from scripts.serve.rendering import rendered
+from scripts.serve.service import Busy, Gone, Service
+
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+SENTENCES = {
+    404: "there is nothing at this address; start at /, or read /docs",
+    405: "this address is asked in another way; /docs says how",
+}
+EXAMPLES = {  # of each route, for /docs
+    "/api/search": "?q=a+dog&also=0.5*at+night&less=a+cat&size=3",
+    "/api/explain": "?q=a+dog&clip=KEY",
+    "/api/facets": "?where=duration+%3C+30&column=video_codec",
+    "/api/export": "?form=edl&q=a+dog&top=20",
+    "/api/videos/{key}/clips": "?around=KEY&count=5",
+}
+router = APIRouter()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,18 +41,90 @@ class Settings:
 
     videos: Path | None = None  # the library's folder; None: nothing can be played
     token: str | None = None  # that every request must bring; None: none
-    hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]")  # names under which it may be asked
+    hosts: tuple[str, ...] = LOOPBACK  # names under which it may be asked
     cache: Path | None = None  # folder for converted moments and pictures; None: a temporary one
     cache_bytes: int = 2 << 30
     title: str = "MEE"
-    extra: dict[str, str] = field(default_factory=dict)
+
+
+class App(FastAPI):
+    """FastAPI with its OpenAPI document told as it is."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The document: no answer is there that no route gives, and the token is named where one is needed."""
+        if self.openapi_schema is None:
+            document = super().openapi()
+            for methods in document["paths"].values():
+                for route in methods.values():
+                    route["responses"].pop("422", None)  # a key is any text
+            for name in ("HTTPValidationError", "ValidationError"):
+                document["components"]["schemas"].pop(name, None)
+            if self.state.settings.token is not None:
+                document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+                document["security"] = [{"token": []}]
+        assert self.openapi_schema is not None
+        return self.openapi_schema
 
 
 def create_app(service: Service, settings: Settings) -> FastAPI:
     """The app over a service."""
-    app = FastAPI(title="MEE", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
+    plain: dict[str, Any] = dict.fromkeys(("docs_url", "redoc_url", "openapi_url"))  # they need a CDN
+    app = App(title=settings.title, description=api.__doc__ or "", version="1", redirect_slashes=False, **plain)
     app.state.service, app.state.settings = service, settings
-    for part in (api, media, page):
+    for part in (api, media, page, security):
         app.include_router(part.router)
+    app.include_router(router)
     app.mount("/static", StaticFiles(directory=str(files("scripts.serve") / "static")))
+    app.add_middleware(security.Guard, hosts=settings.hosts, token=settings.token)
+    for kind in (InputError, FeaturesInputError, RequestValidationError, HTTPException, Busy):
+        app.add_exception_handler(kind, _sentence)
     return app
+
+
+async def _sentence(request: Request, error: Exception) -> Response:
+    """What is wrong, as one sentence."""
+    status, sentence, headers = 400, str(error), {}
+    if isinstance(error, Busy):
+        wait = max(1, round(error.retry_s))
+        status, sentence, headers = 503, f"{error}; ask again in {wait} s", {"Retry-After": str(wait)}
+    elif isinstance(error, HTTPException):
+        status, headers = error.status_code, dict(error.headers or {})
+        sentence = (
+            SENTENCES.get(status, "") if error.detail in ("Not Found", "Method Not Allowed") else error.detail
+        )
+    elif isinstance(error, RequestValidationError):
+        sentence = "a parameter cannot be used; /docs says what can be asked"
+    elif isinstance(error, Gone):
+        status = 404
+    return security.refusal(request.scope, status, sentence, **headers)
+
+
+@router.get("/healthz", responses={200: {"model": schema.Health}, **schema.refusals(503)})
+async def health(request: Request) -> Response:
+    """Whether searches are answered; needs no token."""
+    well: bool = request.app.state.service.health()["ok"]
+    if not well:
+        raise HTTPException(
+            503, "the index has changed and cannot be read; see the server's log", {"Retry-After": "5"}
+        )
+    return api.as_json({"ok": True})
+
+
+@router.get("/metrics", response_class=PlainTextResponse, responses=schema.refusals())
+async def metrics(request: Request) -> Response:
+    """What the server did, for Prometheus."""
+    return Response(
+        request.app.state.service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8"
+    )
+
+
+@router.get("/api/openapi.json", responses={200: {"content": {"application/json": {}}}, **schema.refusals()})
+async def openapi(request: Request) -> Response:
+    """This document."""
+    return Response(json.dumps(request.app.openapi()), media_type="application/json")
+
+
+@router.get("/docs", include_in_schema=False)
+async def docs(request: Request) -> Response:
+    """The document as a page."""
+    return rendered("docs.html.j2", document=request.app.openapi(), examples=EXAMPLES)

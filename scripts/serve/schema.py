@@ -178,3 +178,219 @@ def _checked(given: dict[str, Any], *, strict: bool) -> tuple[Request, int]:
         reason = "cannot be used"
     got = f", got {name_id(str(first['input'])[:200])}" if isinstance(first["input"], str | int | float) else ""
     raise InputError(f"{name_id('.'.join([*path, last]))} {reason}{got}")
+
+
+# ---- what is answered, for the OpenAPI document
+
+
+class Problem(BaseModel):
+    """Why there is no answer."""
+
+    error: str = Field(description="one sentence: what is wrong, and what to do")
+
+
+class Share(BaseModel):
+    """One expert's part in a hit."""
+
+    weight: float
+    similarity: float
+    offset: float
+    contribution: float = Field(description="weight * (similarity - offset)")
+
+
+class Said(BaseModel):
+    """An utterance, or a line that is written in the picture."""
+
+    start_s: float
+    end_s: float
+    text: str
+
+
+class Clip(BaseModel):
+    """A moment of a video."""
+
+    clip_id: str
+    video: str
+    start_s: float
+    end_s: float
+    key: str = Field(description="of the clip, for addresses")
+    video_key: str
+    thumb: str | None = Field(None, description="address of a picture; only where there are videos")
+    strip: str | None = Field(None, description="address of a strip of pictures; only where there are videos")
+
+
+class Hit(Clip):
+    """A clip that was found; its score is the sum of the contributions, less its offset."""
+
+    rank: int
+    score: float
+    offset: float
+    experts: dict[str, Share] = Field(description="of the clip's streams; {} in a list by words alone")
+    words: dict[str, Said] = Field(description="what is said or written there that fits best")
+    missing: list[str] | None = Field(description="streams that the clip lacks; null in a list by words alone")
+
+
+class Video(BaseModel):
+    """A video that was found, with its best moments."""
+
+    rank: int
+    video: str
+    key: str
+    score: float
+    moments: list[Hit]
+
+
+class Answer(BaseModel):
+    """A part of what was found."""
+
+    query: dict[str, Any] = Field(description="what was asked, as the body of a POST without defaults")
+    count: int = Field(description="how many are ranked in all")
+    first: int = Field(description="rank of the first one here")
+    next: str | None = Field(description="token of the following page")
+    before: str | None = Field(description="token of the page before")
+    weights: dict[str, float] = Field(description="of the experts, for a clip that has all of them")
+    notes: list[str]
+    hits: list[Hit] | None = Field(None, description="unless by_video")
+    videos: list[Video] | None = Field(None, description="if by_video")
+
+
+class Info(BaseModel):
+    """What is served."""
+
+    title: str
+    clips: int
+    experts: list[str]
+    words: list[str] = Field(description="experts that have words")
+    columns: dict[str, str] = Field(description="types of the columns for filters")
+    playable: bool
+    top: int = Field(description="how many hits can be ranked at most")
+
+
+class Value(BaseModel):
+    """A value of a column, or a span of numbers."""
+
+    value: str | bool | None = None
+    low: float | None = None
+    high: float | None = None
+    count: int = Field(description="clips that have it")
+    filter: str | None = Field(description="of these clips, for `where`; null of streams")
+
+
+class Facet(BaseModel):
+    """The values of a column, among the clips that a request may find."""
+
+    column: str
+    holds: str = Field(description="text, true or false, numbers, or streams")
+    values: list[Value]
+    missing: int = Field(description="clips for which nothing is known")
+    more: int = Field(description="how many values there are besides these")
+
+
+class Facets(BaseModel):
+    """Columns, with their values."""
+
+    facets: list[Facet]
+
+
+class Play(BaseModel):
+    """How a clip is played."""
+
+    kind: str
+    url: str | None
+    direct: bool
+    mime: str | None
+    start_s: float
+    end_s: float
+    why: str
+
+
+class Facts(Clip):
+    """What is known of a clip."""
+
+    columns: dict[str, str | float | bool | None]
+    streams: list[str]
+    missing: list[str]
+    words: dict[str, list[Said]]
+    play: Play | None = Field(None, description="only where there are videos")
+
+
+class Moment(Clip):
+    """A clip beside others."""
+
+    streams: list[str]
+
+
+class Moments(BaseModel):
+    """Clips of a video in order of time."""
+
+    video: str
+    count: int = Field(description="clips of the video in all")
+    first: int = Field(description="number of the first one here, from 1")
+    clips: list[Moment]
+
+
+class Health(BaseModel):
+    """Whether searches are answered."""
+
+    ok: bool
+
+
+REFUSALS = {
+    400: "something in the request cannot be used",
+    401: "the token is missing or wrong",
+    403: "a page of another site asks",
+    404: "there is no such thing",
+    408: "the body did not arrive in time",
+    413: "the body is too long",
+    421: "the server is not known by this name",
+    500: "the server failed",
+    503: "too much is asked at once; Retry-After says when to ask again",
+}
+
+
+def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """For `responses=` of a route: what is answered in place of an answer, by the guard or with these statuses."""
+    return {
+        n: {"model": Problem, "description": REFUSALS[n]} for n in sorted({400, 401, 403, 421, 500, *statuses})
+    }
+
+
+def body(kind: str, model: Any) -> dict[str, Any]:
+    """For `openapi_extra` of a route: what is sent, as JSON or as a form."""
+    if isinstance(model, dict):
+        return {"requestBody": {"required": True, "content": {kind: {"schema": model}}}}
+    found = model.model_json_schema()
+    kinds = {"#/$defs/" + name: each for name, each in found.pop("$defs", {}).items()}
+
+    def inlined(part: Any) -> Any:
+        if isinstance(part, dict):
+            return inlined(kinds[part["$ref"]]) if "$ref" in part else {k: inlined(v) for k, v in part.items()}
+        return [*map(inlined, part)] if isinstance(part, list) else part
+
+    return {"requestBody": {"required": True, "content": {kind: {"schema": inlined(found)}}}}
+
+
+def parameter(name: str, about: str, *, needed: bool = False, **kind: Any) -> dict[str, Any]:
+    """A parameter of an address, for the OpenAPI document."""
+    found = {
+        "name": name,
+        "in": "query",
+        "description": about,
+        "schema": kind or {"type": "string", "minLength": 1},
+    }
+    return found | ({"required": True} if needed else {})
+
+
+def parameters() -> list[dict[str, Any]]:
+    """Those of a request."""
+    found, strings = [], {"type": "string", "minLength": 1, "maxLength": 2000}
+    written = {field: name for name, field in RENAMED.items()}
+    for name, kind in Search.model_json_schema()["properties"].items():
+        about, kind = kind.pop("description"), kind.get("anyOf", [kind])[0] | {"default": kind.get("default")}
+        if name in LISTS:
+            kind = {"type": "array", "items": strings, "maxItems": NAMES if name == "only" else TERMS - 1}
+        found.append(parameter(written.get(name, name), about, **{k: v for k, v in kind.items() if v is not None}))
+        if name == "also":
+            found[-1]["description"] += ", such as 0.5*at night"
+            found.append(parameter("less", "sentences that lower the score", **kind))
+    return found

@@ -1,32 +1,50 @@
 """Service: one index, searched for many at a time; what is asked while a search runs is searched together.
 
-    submit -> queue -> batch -> one thread with the Searcher -> answers; between batches the index is refreshed
+    search, run -> queue -> a turn: read a changed index again, search a batch, do other work -> answers
 
-An answer is ranked once. Its hits are kept, and handed out page by page by token.
+Turns run one after another in a single thread, which alone searches; all else lives in the event loop. An answer
+is ranked once. Its hits are kept, and handed out page by page by token, whatever becomes of the index.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import re
 import secrets
-from collections import OrderedDict
+import time
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TypeVar, final
+from functools import cached_property, partial
+from typing import Any, TypeVar, final
 
 from index import Hit, Request, Searcher, VideoHits
 from mee.errors import InputError
+from scripts.serve.metrics import Metrics
 
+log = logging.getLogger(__name__)
 Result = TypeVar("Result")
+Found = Sequence[Hit] | Sequence[VideoHits]
 TOP = 200  # hits, or videos, that are ranked for one request
-KEPT = 256  # answers
+MOMENTS = 1000  # of all videos of one request
+TERMS = 16  # sentences of one request; all requests of a batch are padded to the most that one has
+BATCH = 64  # sentences that are searched together
+QUEUE = 256  # searches and other work that wait
+KEPT, KEPT_BYTES = 256, 64 << 20  # answers
+HIT_BYTES = 2000  # of a hit without its names and words
+AGAIN_S = 2.0  # between attempts to read an index that could not be read
+STOPS = "the server stops"
+TOKEN = re.compile(r"([A-Za-z0-9_-]{16})\.([0-9]{1,4})")
 
 
 class Busy(Exception):
     """Too much is asked at once; ask again after `retry_s` seconds."""
 
-    def __init__(self, retry_s: float) -> None:
-        super().__init__("too many searches wait")
+    def __init__(self, retry_s: float, why: str = "too many searches wait") -> None:
+        super().__init__(why)
         self.retry_s = retry_s
 
 
@@ -39,7 +57,7 @@ class Page:
     """A part of an answer."""
 
     request: Request
-    found: Sequence[Hit] | Sequence[VideoHits]  # of this page
+    found: Found  # of this page
     first: int  # the rank of the first of them, from 1
     count: int  # ranked in all, `request.top` at most
     next: str | None  # token of the following page
@@ -48,33 +66,100 @@ class Page:
     notes: Sequence[str] = ()  # sentences for the user, such as of words that the model never read
 
 
+@dataclass(frozen=True)
+class _Answer:
+    """All that a request found."""
+
+    request: Request
+    found: Found
+    weights: Mapping[str, float]
+    notes: Sequence[str]
+
+    @cached_property
+    def bytes(self) -> int:
+        """About how much memory it takes."""
+        hits = [hit for one in self.found for hit in ([one] if isinstance(one, Hit) else one.hits)]
+        words = sum(len(its.text) for hit in hits for its in hit.words.values())
+        names = sum(len(hit.clip_id) + len(hit.video) for hit in hits)
+        return words + names + HIT_BYTES * (1 + len(hits)) + sum(map(len, self.request.sentences))
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """A request, or other work, and who waits for it."""
+
+    asked: Request | Callable[[Searcher], Any]
+    future: asyncio.Future[Any]
+
+    def end(self, outcome: Any) -> None:
+        """Hand over a result or an error, unless nobody waits any more."""
+        if self.future.done():
+            return
+        if isinstance(outcome, Exception):
+            self.future.set_exception(outcome)
+        else:
+            self.future.set_result(outcome)
+
+
 @final
 class Service:
-    """Searches for the app; made and used in one event loop."""
+    """Searches for the app, within `async with` and one event loop."""
 
-    def __init__(self, searcher: Searcher) -> None:
-        self.searcher = searcher
-        self._lock = asyncio.Lock()
-        self._answers: OrderedDict[str, tuple[Request, Sequence[Hit] | Sequence[VideoHits], int]] = OrderedDict()
+    def __init__(self, searcher: Searcher, *, reload: Callable[[], Searcher] | None = None) -> None:
+        """reload: opens the index again, where it was made again with another model."""
+        self.searcher, self.metrics = searcher, Metrics()
+        self._reload = reload
+        self._stale, self._tried = "", 0.0  # why the index could not be read again, and when that was
+        self._queue: deque[_Job] = deque()
+        self._arrived = asyncio.Event()
+        self._taken, self._pace = 0, 0.01  # jobs of the current turn; seconds of a job, of late
+        self._kept: OrderedDict[str, tuple[_Answer, int]] = OrderedDict()  # and hits of a page
+        self._bytes = 0
+        self._thread: ThreadPoolExecutor | None = None
+        self._turns: asyncio.Task[None] | None = None  # None: it does not run
+        self.metrics.gauge("mee_queue_depth", lambda: len(self._queue))
+        self.metrics.gauge("mee_answers_kept", lambda: len(self._kept))
+        self.metrics.gauge("mee_answers_bytes", lambda: self._bytes)
+        self.metrics.gauge("mee_index_generation", lambda: self.searcher.video_index.snapshot.generation)
+        self.metrics.gauge("mee_index_clips", lambda: len(self.searcher.video_index))
+        self.metrics.gauge("mee_index_stale", lambda: int(bool(self._stale)))
 
     async def __aenter__(self) -> Service:
         """Start the thread that searches."""
+        self._thread = ThreadPoolExecutor(1, "search")
+        self._turns = asyncio.create_task(self._take_turns())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Answer what waits with an error, and end the thread."""
+        """Answer what waits with Busy, and end the thread, when its turn is over."""
+        turns, self._turns = self._turns, None
+        if turns is not None and self._thread is not None:
+            turns.cancel()
+            await asyncio.wait([turns])
+            await asyncio.to_thread(self._thread.shutdown)
 
     async def search(self, request: Request, *, size: int) -> Page:
         """Rank the best `request.top` (at most TOP), and return the first `size` of them.
 
         Raises:
-            InputError: as `Searcher.search`.
-            Busy: the queue is full.
+            InputError: as `Searcher.search`, or the request is larger than what is answered here.
+            Busy: the queue is full, or the server stops.
         """
-        found = (await self.run(lambda searcher: searcher.search([request])))[0]
+        begun = time.perf_counter()
+        try:
+            _check_size(request, size)
+            answer: _Answer = await self._outcome(request)
+        except BaseException as error:
+            self.metrics.count("mee_errors_total", kind=_kind(error))
+            raise
+        self.metrics.count("mee_searches_total")
+        self.metrics.observe("mee_search_seconds", time.perf_counter() - begun)
         key = secrets.token_urlsafe(12)
-        self._answers[key] = request, found, size
-        return await self.page(f"{key}.0")
+        self._kept[key] = answer, size
+        self._bytes += answer.bytes
+        while len(self._kept) > KEPT or (self._bytes > KEPT_BYTES and len(self._kept) > 1):
+            self._bytes -= self._kept.popitem(last=False)[1][0].bytes
+        return self._page(key, 0)
 
     async def page(self, token: str) -> Page:
         """A page of an answer that was ranked before.
@@ -82,21 +167,174 @@ class Service:
         Raises:
             Gone: the token is not one that is known.
         """
-        key, _, number = token.partition(".")
-        if key not in self._answers or not number.isdecimal():
-            raise Gone("this list of hits is not kept any more; search again")
-        request, found, size = self._answers[key]
-        start = int(number) * size
+        parts = TOKEN.fullmatch(token)
+        if parts and parts[1] in self._kept:
+            answer, size = self._kept[parts[1]]
+            if not int(parts[2]) or int(parts[2]) * size < len(answer.found):
+                self._kept.move_to_end(parts[1])
+                return self._page(parts[1], int(parts[2]))
+        raise Gone("this list of hits is not kept any more; search again")
+
+    async def run(self, work: Callable[[Searcher], Result]) -> Result:
+        """Do something with the searcher in its thread, after a batch: facets, the facts of a clip.
+
+        Raises:
+            Busy: the queue is full, or the server stops.
+        """
+        result: Result = await self._outcome(work)
+        return result
+
+    def health(self) -> dict[str, Any]:
+        """Whether the index is searched as it is now: ok, generation, clips, and why not."""
+        why = self._stale if self._turns is not None else STOPS
+        index = self.searcher.video_index
+        return {"ok": not why, "generation": index.snapshot.generation, "clips": len(index), "why": why}
+
+    def _page(self, key: str, number: int) -> Page:
+        answer, size = self._kept[key]
+        start, found = number * size, answer.found
         return Page(
-            request=request,
+            request=answer.request,
             found=found[start : start + size],
             first=start + 1,
             count=len(found),
-            next=f"{key}.{int(number) + 1}" if start + size < len(found) else None,
-            before=f"{key}.{int(number) - 1}" if start else None,
+            next=f"{key}.{number + 1}" if start + size < len(found) else None,
+            before=f"{key}.{number - 1}" if number else None,
+            weights=answer.weights,
+            notes=answer.notes,
         )
 
-    async def run(self, work: Callable[[Searcher], Result]) -> Result:
-        """Do something with the searcher in its thread, between batches: facets, the facts of a clip."""
-        async with self._lock:
-            return await asyncio.to_thread(work, self.searcher)
+    # ---- the queue
+
+    async def _outcome(self, asked: Request | Callable[[Searcher], Any]) -> Any:
+        """Of a job; who is cancelled leaves the queue."""
+        if self._turns is None:
+            raise Busy(self._wait_s, STOPS)
+        if len(self._queue) >= QUEUE:
+            raise Busy(self._wait_s)
+        job = _Job(asked, asyncio.get_running_loop().create_future())
+        self._queue.append(job)
+        self._arrived.set()
+        try:
+            return await job.future
+        except asyncio.CancelledError:
+            with suppress(ValueError):  # its turn has begun
+                self._queue.remove(job)
+            raise
+
+    @property
+    def _wait_s(self) -> float:
+        """Until all that waits now is answered, by the pace of late."""
+        return (len(self._queue) + self._taken) * self._pace
+
+    async def _take_turns(self) -> None:
+        jobs: list[_Job] = []
+        try:
+            while True:
+                await self._arrived.wait()
+                jobs, size = [], 0
+                while self._queue and size < BATCH:
+                    jobs.append(self._queue.popleft())
+                    size += len(jobs[-1].asked.sentences) if isinstance(jobs[-1].asked, Request) else 1
+                if not self._queue:
+                    self._arrived.clear()
+                begun, self._taken = time.perf_counter(), len(jobs)
+                try:
+                    await self._turn(jobs)
+                except Exception as error:  # a fault of ours; the next turns go on
+                    log.exception("a batch failed")
+                    for job in jobs:
+                        job.end(error)
+                self._taken = 0
+                self._pace += 0.2 * ((time.perf_counter() - begun) / max(1, len(jobs)) - self._pace)
+        finally:
+            for job in [*jobs, *self._queue]:
+                job.end(Busy(self._wait_s, STOPS))
+
+    async def _turn(self, jobs: Sequence[_Job]) -> None:
+        """Answer some jobs: requests together, equal ones once, then other work."""
+        do = partial(asyncio.get_running_loop().run_in_executor, self._thread)
+        together: dict[tuple[object, ...], list[_Job]] = {}
+        requests = []
+        for job in jobs:
+            if isinstance(request := job.asked, Request) and not job.future.done():
+                its = together.setdefault(_same(request), [])
+                requests += [] if its else [request]
+                its.append(job)
+        outcomes = await do(self._answers_now, requests)
+        for outcome, its in zip(outcomes, together.values()):
+            for job in its:
+                job.end(outcome)
+        if requests:
+            self.metrics.count("mee_batches_total")
+            self.metrics.observe("mee_batch_size", sum(map(len, together.values())))
+        for job in jobs:
+            if not isinstance(work := job.asked, Request) and not job.future.done():
+                job.end(await do(self._done, work))
+
+    # ---- in the thread
+
+    def _answers_now(self, requests: Sequence[Request]) -> list[_Answer | Exception]:
+        """Of the index as it is now; where it cannot be read, as it was."""
+        if not self._stale or time.monotonic() - self._tried >= AGAIN_S:
+            try:
+                try:
+                    self.searcher.refresh()
+                except InputError:
+                    if self._reload is None:
+                        raise
+                    self.searcher = self._reload()
+                self._stale = ""
+            except Exception as error:
+                log.warning("the index has changed and cannot be read again: %s", error)
+                self._stale, self._tried = str(error) or type(error).__name__, time.monotonic()
+        return self._answers(requests) if requests else []
+
+    def _answers(self, requests: Sequence[Request]) -> list[_Answer | Exception]:
+        """An answer, or its own error, for each request; halves of a batch that fails are searched apart."""
+        try:
+            return list(map(self._answer, requests, self.searcher.search(requests)))
+        except Exception as error:
+            if len(requests) == 1:
+                return [error]
+        half = len(requests) // 2
+        return [*self._answers(requests[:half]), *self._answers(requests[half:])]
+
+    def _answer(self, request: Request, found: Found) -> _Answer:
+        """With what the user should know."""
+        notes = self.searcher.text.unread_of(request.sentences).notes("sentences") if request.sentences else []
+        if not found and request.min_score is not None:
+            notes.append(f"nothing scores {request.min_score:g} or more")
+        elif not found:
+            notes.append("no clip fits the filters and has a stream of the experts searched with")
+        if self._stale:
+            notes.append("the index has changed and cannot be read; these hits are of the index as it was before")
+        return _Answer(request, found, {}, [note.removeprefix("note: ") for note in notes])
+
+    def _done(self, work: Callable[[Searcher], Any]) -> Any:
+        try:
+            return work(self.searcher)
+        except Exception as error:
+            return error
+
+
+def _check_size(request: Request, size: int) -> None:
+    """Refuse what would take much longer than other requests."""
+    if request.top > TOP or not 1 <= size <= TOP:
+        raise InputError(f"top and size must be 1 to {TOP} here, got {request.top} and {size}")
+    if request.by_video and request.top * request.moments > MOMENTS:
+        of = f"{request.top} videos with {request.moments} moments each"
+        raise InputError(f"top x moments must be at most {MOMENTS:,} here, got {of}")
+    if len(request.sentences) > TERMS:
+        raise InputError(f"a request has at most {TERMS} sentences here, got {len(request.sentences)}")
+
+
+def _same(request: Request) -> tuple[object, ...]:
+    """Equal for requests that have the same answer."""
+    return (request.sentence, request.also, request.only, tuple(sorted(request.weights.items())), request.shared)
+
+
+def _kind(error: BaseException) -> str:
+    """Of an error, for the metrics."""
+    kinds = {Busy: "busy", InputError: "input", asyncio.CancelledError: "cancelled"}
+    return next((name for kind, name in kinds.items() if isinstance(error, kind)), "failed")

@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
+from scripts.search import WEIGHTED
+
 STATE = ("token", "scale")  # of paging, not of the query
 CHIPS = {"also": "also", "less": "not", "like": "like", "video": "video", "said": "said", "written": "written"}
 PARTS = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`|[()\[\]{}]|\b(?:and|or)\b""", re.DOTALL)
@@ -75,7 +77,7 @@ class Chip:
 def chips(asked: Asked) -> list[Chip]:
     """What was added to the sentence, and the conditions of the filter."""
     found = [
-        Chip(CHIPS[name], value, asked.link(without=[(name, value)]))
+        Chip(CHIPS[name], _spoken(name, value), asked.link(without=[(name, value)]))
         for name, value in asked.pairs
         if name in CHIPS
     ]
@@ -84,6 +86,12 @@ def chips(asked: Asked) -> list[Chip]:
         Chip("score", f"{value} or more", asked.link(without=["min_score"])) for value in asked.all("min_score")
     ]
     return found
+
+
+def _spoken(name: str, value: str) -> str:
+    """0.5*at night -> at night × 0.5"""
+    match = WEIGHTED.fullmatch(value) if name in ("also", "less") else None
+    return f"{match[2].strip()} × {match[1]}" if match else value
 
 
 def conditions(where: str) -> list[str]:

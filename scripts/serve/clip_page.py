@@ -23,7 +23,7 @@ from scripts.serve.media import play_of
 from scripts.serve.rendering import rendered
 from scripts.serve.schema import request_of
 from scripts.serve.service import Gone
-from scripts.serve.view import Card, Cards, span
+from scripts.serve.view import ABSENT, Card, Cards, span
 
 AROUND, LINES = 4, 200  # neighbours on each side, lines
 KINDS = {"speech": "said", "text": "written"}  # streams of words
@@ -56,6 +56,7 @@ class ClipView:
     """What its page says of a clip."""
 
     card: Card  # with bars where a search found it
+    zero: float  # where the bars begin, of 100
     lines: Sequence[Line]
     more: int  # lines that are not shown
     similar: Sequence[tuple[str, str]]  # by which stream, address
@@ -132,6 +133,7 @@ def _view(searcher: Searcher, name: str, asked: Asked, media: bool) -> ClipView:
     near = range(max(here - AROUND, 0), min(here + AROUND + 1, len(around)))
     return ClipView(
         cards.card(hit),
+        cards.zero,
         lines[:LINES],
         max(len(lines) - LINES, 0),
         [(stream, like.link(add=(("only", stream),))) for stream in known["streams"]],
@@ -159,7 +161,7 @@ def _about(known: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "length", f"{known['end_s'] - known['start_s']:.1f} s"
     yield "streams", ", ".join(known["streams"]) or "none"
     if known["missing"]:
-        yield "missing", ", ".join(known["missing"])
+        yield "missing", ", ".join(ABSENT.get(name, f"no {name}") for name in known["missing"])
     seconds, size, *pixels, fps, rate = map(number.get, NUMBERS)
     if seconds:
         yield "length of the file", clock(seconds)

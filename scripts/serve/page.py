@@ -14,7 +14,6 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-import index
 from index import Hit, Searcher, VideoHits
 from mee.errors import InputError, count
 from scripts.serve.asked import Asked, chips
@@ -91,7 +90,14 @@ async def _answer(template: str, request: Request, asked: Asked) -> Response:
     """The answer in a template, or one sentence in its place."""
     library = await _library(request)
     service: Service = request.app.state.service
-    shown: dict[str, Any] = {"asked": asked, "library": library, "chips": chips(asked), "error": "", "wrong": ""}
+    shown: dict[str, Any] = {
+        "asked": asked,
+        "library": library,
+        "chips": chips(asked),
+        "facets": [],
+        "error": "",
+        "wrong": "",
+    }
     status, headers = 200, {}
     page = None
     try:
@@ -158,8 +164,6 @@ def _status(page: Page, asked: Asked) -> str:
 
 def _facets(searcher: Searcher, page: Page, asked: Asked) -> list[Any]:
     """Columns with their values, each with its count, its address, and whether it is chosen."""
-    if not hasattr(index, "facets"):
-        return []
     return []
 
 

@@ -25,7 +25,7 @@ class Bar:
 
     expert: str
     colour: str
-    absent: str = ""  # what is said in place of the bar, where the clip lacks the stream
+    absent: str = ""  # what is said in place of the bar, where the clip lacks the stream, or it has no weight
     contribution: float = 0.0
     x: float = 0.0  # of 100, where the bar starts
     width: float = 0.0
@@ -93,6 +93,8 @@ class Cards:
         share, colour = hit.experts.get(name), self._colours[name]
         if share is None:
             return Bar(name, colour, ABSENT.get(name, f"no {name}"))
+        if not share.weight:
+            return Bar(name, colour, "not counted")
         unit = 100 / ((self.high - self.low) or 1.0)
         ends = sorted(min(max((each - self.low) * unit, 0.0), 100.0) for each in (0.0, share.contribution))
         width = round(max(ends[1] - ends[0], 0.0), 2)

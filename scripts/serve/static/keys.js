@@ -112,9 +112,9 @@ const pressed = "button, summary, input, video, audio, a:not(.open)"; // Space i
 document.addEventListener("keydown", (event) => {
   const { key, target } = event;
   if (event.defaultPrevented || event.isComposing || event.ctrlKey || event.altKey || event.metaKey) return;
-  if (key === "Escape" && target.matches("input[name=q]") && links().length) {
-    links()[0].focus(); // what was typed stays
-    event.preventDefault();
+  if (key === "Escape" && target.matches("input[name=q]")) {
+    target.blur(); // from where arrows lead to the hits
+    event.preventDefault(); // what was typed stays
     return;
   }
   if (!on?.checked || target.closest?.(typed) || help.open) return;

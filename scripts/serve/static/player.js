@@ -12,8 +12,10 @@
 //   .clip a[rel=prev], a[rel=next]   neighbours in time
 // The address of an open clip ends in #clip=KEY; Back closes it.
 
-const STEP_S = 0.05; // how far past its end a moment may have run when it is stopped
+const STEP_S = 0.05; // before its end, where a moment is over
+const LATE_S = 0.2; // after it, where the picture is of something else
 let opener = null; // what had the focus before
+let leaving = null; // going back in the history, which takes a while
 let pending = new AbortController(); // of what is fetched for the clip that is shown
 
 const dialog = document.getElementById("player") ?? document.createElement("dialog");
@@ -47,17 +49,18 @@ export function attach(clip, { start = false } = {}) {
   const lines = [...clip.querySelectorAll(".lines li[data-from]")];
   let last = from;
   const ended = () => {
-    if (!loop.checked) return media.pause();
-    playFrom(media, from);
+    if (loop.checked) return playFrom(media, from);
+    media.pause();
+    if (media.currentTime > to + LATE_S) media.currentTime = to;
   };
   media.addEventListener("loadstart", () => state("preparing", media.dataset.preparing));
-  media.addEventListener("loadeddata", () => state("ready"));
+  media.addEventListener(media.tagName === "AUDIO" ? "loadedmetadata" : "loadeddata", () => state("ready"));
   media.addEventListener("seeking", () => { last = media.currentTime; });
   media.addEventListener("timeupdate", () => {
     const passed = last < to && media.currentTime >= to - STEP_S; // not where somebody has sought beyond it
     last = media.currentTime;
     for (const line of lines) line.classList.toggle("now", line.dataset.from <= last && last < line.dataset.to);
-    if (passed && !media.paused) ended();
+    if (passed) ended(); // the browser may have paused there, by the address's #t=
   });
   media.addEventListener("ended", ended);
   clip.querySelector(".controls").hidden = false;
@@ -122,6 +125,7 @@ function ignoreAbort(error) {
 export async function show(href, { pushed = true } = {}) {
   const address = new URL(href, location.href);
   const key = address.pathname.split("/").pop();
+  await leaving;
   const known = { ...history.state, clip: address.pathname + address.search };
   stop();
   dialog.dataset.key = key;
@@ -171,8 +175,10 @@ function stop() {
 dialog.addEventListener("close", () => {
   stop();
   const { key } = dialog.dataset;
-  if (history.state?.clip && history.state.pushed) history.back();
-  else if (location.hash.startsWith("#clip=")) {
+  if (history.state?.clip && history.state.pushed) {
+    leaving = new Promise((done) => addEventListener("popstate", done, { once: true }));
+    history.back();
+  } else if (location.hash.startsWith("#clip=")) {
     history.replaceState({ ...history.state, clip: undefined }, "", location.pathname + location.search);
   }
   const again = document.querySelector(`.hit[data-key="${CSS.escape(key)}"] .open`);

@@ -13,6 +13,7 @@ from .clip import SourceFacts as SourceFacts
 from .clip import Span as Span
 from .clip import SubtitleNeed as SubtitleNeed
 from .image_reader import read_image as read_image
+from .key_frames import spread_pictures as spread_pictures
 from .library import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from .library import Library as Library
 from .library import Limits as Limits

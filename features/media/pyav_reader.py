@@ -15,7 +15,17 @@ from numpy.typing import NDArray
 from features.media.clip import FrameNeed, Frames, Span
 from features.media.colour import TRANSFERS, to_sdr
 from features.media.container import JOINABLE, Decoder
-from features.media.frames import Cutter, FramePicker, Pictures, fit, on_display, orientation, steady, wanted_times
+from features.media.frames import (
+    Crop,
+    Cutter,
+    FramePicker,
+    Pictures,
+    fit,
+    on_display,
+    orientation,
+    steady,
+    wanted_times,
+)
 from features.media.probe import MediaFacts, PictureFacts
 
 # without full chroma and accurate rounding swscale is up to 2 of 255 too dark, and differs between machines
@@ -23,6 +33,56 @@ _SCALING = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_
 _UNSPECIFIED = 2  # matrix coefficients, by ITU-T H.273
 Shown = tuple[VideoFrame, float]  # a picture, and width over height of one of its pixels
 BROKE_OFF_S = 0.5  # pictures that end this much before their packets do were not all decoded
+
+
+class Upright:
+    """Decoded pictures as RGB: cut, scaled, in SDR, and turned upright."""
+
+    def __init__(self, crop: Crop, notes: dict[str, None] | None = None) -> None:
+        """``notes``: gets what was done to the pictures that is no damage."""
+        self._cutter, self._notes = Cutter(crop), {} if notes is None else notes
+        self._scalers: dict[tuple[int, int], VideoReformatter] = {}
+
+    def shape(self, picture: VideoFrame, aspect: float) -> tuple[float, float]:
+        """Height and width of what is shown of a picture, with square pixels."""
+        return _shown(picture, self._cutter(picture), aspect)
+
+    def __call__(
+        self, picture: VideoFrame, aspect: float, first: tuple[float, float], box: tuple[int, int]
+    ) -> NDArray[np.uint8]:
+        """(*box, 3), letterboxed where the shape is no more that of the first picture.
+
+        ``aspect``: width over height of a pixel; ``first``: height and width, as by `shape`, that fill the box.
+        """
+        stored, cut = orientation(picture), self._cutter(picture)
+        if picture.interlaced_frame:
+            self._notes["interlaced: one field of each picture was read"] = None
+        height, width = inner = fit(_shown(picture, cut, aspect), first, box)
+        if stored.transposed:
+            height, width = width, height
+        scaler = self._scalers.setdefault(box, VideoReformatter())
+        hdr = TRANSFERS.get(picture.color_trc)
+        form, matrix = "gbrp16le" if hdr else "rgb24", None
+        if hdr and picture.colorspace == _UNSPECIFIED:
+            matrix = Colorspace.BT2020
+        small = scaler.reformat(cut, width, height, form, matrix, interpolation=_SCALING, threads=1)
+        pixels = small.to_ndarray()
+        if hdr:
+            self._notes[f"HDR ({hdr}) brought to SDR"] = None
+            pixels = to_sdr(pixels.astype(np.uint16, copy=False), picture.color_trc, picture.color_primaries)
+        pixels = stored.upright(pixels.astype(np.uint8, copy=False))
+        if inner == box:
+            return pixels
+        self._notes["the picture changes shape: letterboxed"] = None
+        framed = np.zeros((*box, 3), np.uint8)
+        top, left = (box[0] - inner[0]) // 2, (box[1] - inner[1]) // 2
+        framed[top : top + inner[0], left : left + inner[1]] = pixels
+        return framed
+
+
+def _shown(picture: VideoFrame, cut: VideoFrame, aspect: float) -> tuple[float, float]:
+    wide, high = cut.width * aspect, float(cut.height * (1 + picture.interlaced_frame))
+    return (wide, high) if orientation(picture).transposed else (high, wide)
 
 
 class PyavPictures(Pictures):
@@ -35,10 +95,9 @@ class PyavPictures(Pictures):
     ) -> None:
         """``picture``: of these facts; ``note``: why no other reader decodes."""
         self._origin, self._planned_until = facts.origin_s, -math.inf
-        self._scalers: dict[int, VideoReformatter] = {}
         self._displayed: set[float] = set()
         self._facts, self._needs, self._notes = picture, tuple(needs), dict.fromkeys([note] if note else [])
-        self._cutter, self._changing = Cutter(picture.crop), facts.container in JOINABLE
+        self._upright, self._changing = Upright(picture.crop, self._notes), facts.container in JOINABLE
         self._decoder = self._open(path, facts)
         back = 1.0 if facts.container == "mpeg" else 0.5  # there, ffmpeg guesses most times, too early if at all
         self._picker = FramePicker(steady(self._timed(), picture.step, back))
@@ -106,33 +165,5 @@ class PyavPictures(Pictures):
             self._converted = (shown, {})
         done = self._converted[1]
         if size not in done:
-            done[size] = self._upright(*shown, size)
+            done[size] = self._upright(*shown, self._facts.upright, self._facts.shape(size))
         return done[size]
-
-    def _upright(self, picture: VideoFrame, aspect: float, size: int) -> NDArray[np.uint8]:
-        """(H, W, 3) RGB: cut, scaled, in SDR, turned upright, and letterboxed where the shape has changed."""
-        stored, cut, box = orientation(picture), self._cutter(picture), self._facts.shape(size)
-        if picture.interlaced_frame:
-            self._notes["interlaced: one field of each picture was read"] = None
-        wide, high = cut.width * aspect, float(cut.height * (1 + picture.interlaced_frame))
-        height, width = inner = fit((wide, high) if stored.transposed else (high, wide), self._facts.upright, box)
-        if stored.transposed:
-            height, width = width, height
-        scaler = self._scalers.setdefault(size, VideoReformatter())
-        hdr = TRANSFERS.get(picture.color_trc)
-        form, matrix = "gbrp16le" if hdr else "rgb24", None
-        if hdr and picture.colorspace == _UNSPECIFIED:
-            matrix = Colorspace.BT2020
-        small = scaler.reformat(cut, width, height, form, matrix, interpolation=_SCALING, threads=1)
-        pixels = small.to_ndarray()
-        if hdr:
-            self._notes[f"HDR ({hdr}) brought to SDR"] = None
-            pixels = to_sdr(pixels.astype(np.uint16, copy=False), picture.color_trc, picture.color_primaries)
-        pixels = stored.upright(pixels.astype(np.uint8, copy=False))
-        if inner == box:
-            return pixels
-        self._notes["the picture changes shape: letterboxed"] = None
-        framed = np.zeros((*box, 3), np.uint8)
-        top, left = (box[0] - inner[0]) // 2, (box[1] - inner[1]) // 2
-        framed[top : top + inner[0], left : left + inner[1]] = pixels
-        return framed

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlencode
 
+from index import Facet
 from scripts.search import WEIGHTED
 
 STATE = ("token", "scale")  # of paging, not of the query
@@ -118,3 +120,43 @@ def filtered(asked: Asked, *, without: str = "", add: str = "") -> str:
         parts = [f"({parts[0]})"]
     where = " and ".join([*parts, *([add] if add else [])])
     return asked.link(without=["where"], add=(("where", where),) if where else ())
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A column with values to filter by: text, count, address, whether it is chosen."""
+
+    column: str
+    values: tuple[tuple[str, int, str, bool], ...]
+    more: int
+
+    @property
+    def chosen(self) -> bool:
+        """Whether one of them is."""
+        return any(chosen for *_, chosen in self.values)
+
+
+def choice_of(facet: Facet, asked: Asked) -> Choice | None:
+    """A facet as a choice; None where there is none: every clip has the same value, or another one."""
+    parts = conditions(asked.one("where"))
+    pairs = [*facet.values, *([(None, facet.missing)] if facet.missing else [])]
+    values = []
+    for value, count in pairs:
+        condition = facet.filter(value)
+        chosen = condition in parts
+        href = filtered(asked, without=condition) if chosen else filtered(asked, add=condition)
+        values.append((_told(value), count, href, chosen))
+    choice = Choice(facet.column, tuple(values), facet.more)
+    varied = len(values) > 1 and any(count > 1 for _, count, *_ in values)
+    return choice if varied or choice.chosen else None
+
+
+def _told(value: Any) -> str:
+    match value:
+        case None:
+            return "not known"
+        case bool():
+            return "yes" if value else "no"
+        case (low, high):
+            return f"{low:,g}" if low == high else f"{low:,g} – {high:,g}"
+    return str(value) or "(empty)"

@@ -7,16 +7,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import compress
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+import index
 from index import Hit, Searcher, VideoHits
 from mee.errors import InputError, count
-from scripts.serve.asked import Asked, chips
+from scripts.serve.asked import Asked, Choice, chips, choice_of
 from scripts.serve.rendering import colours, rendered
 from scripts.serve.schema import query_of, request_of
 from scripts.serve.service import Busy, Page, Service
@@ -24,7 +25,9 @@ from scripts.serve.view import Cards
 
 router = APIRouter(include_in_schema=False)
 SHOWN = 24  # clips on the first page
-VALUES = 8  # of a column
+VALUES, KEPT = 8, 64  # of a column; filters whose choices are kept
+HIDDEN = ("streams", "start_s", "end_s", "file_seconds", "file_bytes", "width", "audio_rate")  # the filter knows them
+FIRST = ("duration", "height", "fps", "video_codec", "audio_codec", "video")  # after the columns of the user
 ASKS = ("q", "also", "less", "like", "said", "written")
 EXAMPLES = {
     "appearance": "a person outdoors",
@@ -53,6 +56,7 @@ class Library:
     videos: int
     streams: tuple[Stream, ...]
     first: tuple[Hit, ...]  # some clips, evenly spread
+    counted: dict[Any, list[index.Facet]] = field(default_factory=dict)  # by what is filtered
 
     @property
     def words(self) -> list[str]:
@@ -103,7 +107,7 @@ async def _answer(template: str, request: Request, asked: Asked) -> Response:
     try:
         token = request.query_params.get("token")
         page = await (service.page(token) if token else _search(service, asked))
-        shown["facets"] = [] if token else await service.run(lambda searcher: _facets(searcher, page, asked))
+        shown["choices"] = [] if token else await _choices(service, library, page, asked)
     except Busy as error:
         status, headers = 503, {"Retry-After": f"{error.retry_s:.0f}"}
         shown["error"] = "too many searches wait at this moment; search again in a few seconds"
@@ -162,9 +166,17 @@ def _status(page: Page, asked: Asked) -> str:
     return f"{last} of {best}{count(page.count, noun)}, {order}"
 
 
-def _facets(searcher: Searcher, page: Page, asked: Asked) -> list[Any]:
-    """Columns with their values, each with its count, its address, and whether it is chosen."""
-    return []
+async def _choices(service: Service, library: Library, page: Page, asked: Asked) -> list[Choice]:
+    """Values to filter by. They depend on the filter alone, so a library keeps them while it is what is served."""
+    wanted = page.request
+    key = (wanted.where, wanted.video, wanted.said, wanted.written, wanted.like)
+    if key not in library.counted:
+        found = await service.run(lambda searcher: index.facets(searcher.video_index, wanted, most=VALUES))
+        if len(library.counted) >= KEPT:
+            library.counted.clear()
+        library.counted[key] = [facet for facet in found if facet.column not in HIDDEN]
+    facets = sorted(library.counted[key], key=lambda it: FIRST.index(it.column) if it.column in FIRST else -1)
+    return [choice for facet in facets if (choice := choice_of(facet, asked))]
 
 
 async def _library(request: Request) -> Library:

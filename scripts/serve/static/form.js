@@ -50,3 +50,10 @@ document.addEventListener("submit", (event) => {
   event.preventDefault();
   show(weighted());
 });
+
+// beside the results there is room for all of it; styles show it where scripts do not run
+const wide = matchMedia("(min-width: 64rem)");
+const refine = document.getElementById("refine");
+const unfold = () => { if (refine) refine.open = wide.matches; };
+wide.addEventListener("change", unfold);
+unfold();

@@ -18,7 +18,7 @@ export const answering = () => Boolean(document.getElementById("asked"));
 export async function show(query, { push = true, only = null, top = false } = {}) {
   const answer = await part(query);
   if (!answer) return;
-  const focused = document.activeElement?.id;
+  const focused = document.activeElement;
   for (const fresh of [...answer.body.children]) {
     const old = document.getElementById(fresh.id);
     if (!old || (only && !only.includes(fresh.id))) continue;
@@ -29,8 +29,8 @@ export async function show(query, { push = true, only = null, top = false } = {}
   document.getElementById("title").textContent = answer.title.replace(/ – MEE$/, "");
   shown = `?${query}`;
   if (push && location.search !== shown) history.pushState(null, "", `/${shown}`);
-  if (focused && document.activeElement === document.body) {
-    (document.getElementById(focused) ?? document.getElementById("results")).focus({ preventScroll: true });
+  if (!focused.isConnected) {
+    (document.getElementById(focused.id) ?? document.getElementById("results")).focus({ preventScroll: true });
   }
   if (top) scrollTo(0, 0);
   document.dispatchEvent(new Event("mee:hits"));
@@ -42,7 +42,7 @@ async function more(link) {
   if (!answer) return;
   const next = [...answer.querySelectorAll("#hits > li")];
   const follows = answer.querySelector(".more");
-  if (!next.length) return fail(answer.querySelector(".problem")?.textContent ?? UNREACHABLE);
+  if (!next.length) return fail(answer.querySelector(".problem")?.textContent ?? UNREACHABLE, link.closest(".more"));
   document.getElementById("hits").append(...next);
   if (follows) link.closest(".more").replaceWith(follows);
   else link.closest(".more").remove();
@@ -75,13 +75,14 @@ async function part(query) {
   }
 }
 
-function fail(sentence) {
+/** Say what went wrong, above the hits or above what they end with. */
+function fail(sentence, before = document.getElementById("results").firstElementChild) {
   const note = document.createElement("p");
   note.className = "problem";
   note.setAttribute("role", "alert");
   note.textContent = sentence;
   document.querySelector("#results > .problem")?.remove();
-  document.getElementById("results").prepend(note);
+  before.before(note);
   note.scrollIntoView({ block: "nearest" });
 }
 

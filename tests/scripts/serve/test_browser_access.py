@@ -1,4 +1,4 @@
-"""Every state of the page, in light and dark and at three widths: nothing that axe finds, nothing wider than it."""
+"""Every state of the page, in light and dark, at three widths: axe finds nothing, and nothing is wider than it."""
 
 import pytest
 

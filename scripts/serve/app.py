@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 
 from features.errors import InputError as FeaturesInputError
 from mee.errors import InputError
-from scripts.serve import api, media, page, schema, security
+from scripts.serve import api, clip_page, media, page, schema, security
 from scripts.serve.rendering import rendered
 from scripts.serve.service import Busy, Gone, Service
 
@@ -71,7 +71,7 @@ def create_app(service: Service, settings: Settings) -> FastAPI:
     plain: dict[str, Any] = dict.fromkeys(("docs_url", "redoc_url", "openapi_url"))  # they need a CDN
     app = App(title=settings.title, description=api.__doc__ or "", version="1", redirect_slashes=False, **plain)
     app.state.service, app.state.settings = service, settings
-    for part in (api, media, page, security):
+    for part in (api, media, page, clip_page, security):
         app.include_router(part.router)
     app.include_router(router)
     app.mount("/static", StaticFiles(directory=str(files("scripts.serve") / "static")))

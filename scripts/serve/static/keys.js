@@ -18,7 +18,10 @@ const press = (selector, within) => within?.querySelector(selector)?.click();
 
 if (help) {
   opener.hidden = false;
-  document.querySelector("header.top")?.append(opener);
+  const wide = matchMedia("(min-width: 40rem)"); // else the search box needs the header's width
+  const place = () => document.querySelector(wide.matches ? "header.top" : "main")?.append(opener);
+  wide.addEventListener("change", place);
+  place();
   opener.addEventListener("click", () => help.showModal());
   on.checked = remembered() !== "off";
   on.addEventListener("change", remember);

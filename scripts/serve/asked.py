@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from index import Facet
 from scripts.search import WEIGHTED
 
 STATE = ("token", "scale")  # of paging, not of the query
+ASKS = ("q", "also", "less", "like", "said", "written")
 CHIPS = {"also": "also", "less": "not", "like": "like", "video": "video", "said": "said", "written": "written"}
 PARTS = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`|[()\[\]{}]|\b(?:and|or)\b""", re.DOTALL)
+DEEPER = dict.fromkeys("([{", 1) | dict.fromkeys(")]}", -1)
 Pairs = tuple[tuple[str, str], ...]
 
 
@@ -24,21 +26,14 @@ class Asked:
     pairs: Pairs
 
     @classmethod
-    def of(cls, pairs: Iterable[tuple[str, str]]) -> Asked:
-        """Without empty fields and places in a list; a weight of an expert that is not compared by is dropped."""
-        kept = [(name, value) for name, value in pairs if value.strip() and name not in STATE]
+    def of(cls, given: Iterable[tuple[str, str]]) -> Asked:
+        """Without empty fields, places in a list, and weights of experts that are not among the only ones."""
+        kept = [(name, value) for name, value in given if value.strip() and name not in STATE]
+        for place, (name, value) in enumerate(kept):
+            if name.startswith("weights."):  # of a slider
+                kept[place] = "weights", f"{name.partition('.')[2]}={value}"
         only = {value for name, value in kept if name == "only"}
-        named = [
-            ("weights", f"{name.partition('.')[2]}={value}") if name.startswith("weights.") else (name, value)
-            for name, value in kept
-        ]
-        return cls(
-            tuple(
-                pair
-                for pair in named
-                if not (only and pair[0] == "weights" and pair[1].rpartition("=")[0] not in only)
-            )
-        )
+        return cls(tuple(it for it in kept if it[0] != "weights" or not only or it[1].rpartition("=")[0] in only))
 
     def one(self, name: str) -> str:
         """The first value of a name, or nothing."""
@@ -52,23 +47,42 @@ class Asked:
         """All but these names, for hidden fields of a form."""
         return tuple(pair for pair in self.pairs if pair[0] not in names)
 
-    def link(self, *, without: Collection[str | tuple[str, str]] = (), add: Pairs = (), path: str = "/") -> str:
+    def link(self, *, without: Collection[str | tuple[str, str]] = (), add: Sequence[tuple[str, str]] = ()) -> str:
         """The address of the same query, changed a little."""
         pairs = [pair for pair in self.pairs if pair not in without and pair[0] not in without]
-        return f"{path}?{urlencode([*pairs, *add])}" if pairs or add else path
+        return f"/?{urlencode([*pairs, *add])}" if pairs or add else "/"
+
+    def filtered(self, *, without: str = "", add: str = "") -> str:
+        """The address with a condition of the filter less, or with one more."""
+        parts = [part for part in self.conditions if part != without]
+        if add and len(parts) == 1 and re.search(r"\bor\b", parts[0]):
+            parts = [f"({parts[0]})"]
+        where = " and ".join([*parts, *filter(None, [add])])
+        return self.link(without=["where"], add=[("where", where)] if where else ())
+
+    @property
+    def conditions(self) -> list[str]:
+        """What the filter wants all of: a == 1 and b == "x and y" -> a == 1, b == "x and y"."""
+        where, parts, depth, start = self.one("where"), [], 0, 0
+        for found in PARTS.finditer(where):
+            depth += DEEPER.get(found[0], 0)
+            if not depth and found[0] == "or":
+                return [where.strip()]
+            if not depth and found[0] == "and":
+                parts.append(where[start : found.start()].strip())
+                start = found.end()
+        return [part for part in [*parts, where[start:].strip()] if part]
 
     @property
     def title(self) -> str:
         """The query as a reader would say it."""
-        like = [f"like {value}" for value in self.all("like")]
         words = [f"“{value}” {name}" for name in ("said", "written") for value in self.all(name)]
-        first = " ".join([*self.all("q"), *like, *words])
-        also = "".join(f" + {value}" for value in self.all("also"))
-        return (first + also + "".join(f" − {value}" for value in self.all("less"))).strip()
+        first = " ".join([*self.all("q"), *(f"like {value}" for value in self.all("like")), *words])
+        signs = (("+", "also"), ("−", "less"))
+        return first + "".join(f" {sign} {value}" for sign, name in signs for value in self.all(name))
 
 
-@dataclass(frozen=True)
-class Chip:
+class Chip(NamedTuple):
     """A part of the query that can be taken out."""
 
     kind: str
@@ -78,77 +92,49 @@ class Chip:
 
 def chips(asked: Asked) -> list[Chip]:
     """What was added to the sentence, and the conditions of the filter."""
-    found = [
-        Chip(CHIPS[name], _spoken(name, value), asked.link(without=[(name, value)]))
-        for name, value in asked.pairs
-        if name in CHIPS
-    ]
-    found += [Chip("filter", part, filtered(asked, without=part)) for part in conditions(asked.one("where"))]
-    found += [
-        Chip("score", f"{value} or more", asked.link(without=["min_score"])) for value in asked.all("min_score")
-    ]
-    return found
+    found = []
+    for name, value in asked.pairs:
+        if name in CHIPS:
+            match = WEIGHTED.fullmatch(value) if name in ("also", "less") else None
+            text = f"{match[2].strip()} × {match[1]}" if match else value
+            found.append(Chip(CHIPS[name], text, asked.link(without=[(name, value)])))
+    found += [Chip("filter", part, asked.filtered(without=part)) for part in asked.conditions]
+    least = asked.one("min_score")
+    return [*found, Chip("score", f"{least} or more", asked.link(without=["min_score"]))] if least else found
 
 
-def _spoken(name: str, value: str) -> str:
-    """0.5*at night -> at night × 0.5"""
-    match = WEIGHTED.fullmatch(value) if name in ("also", "less") else None
-    return f"{match[2].strip()} × {match[1]}" if match else value
+class Value(NamedTuple):
+    """A value to filter by."""
+
+    text: str
+    clips: int
+    href: str
+    chosen: bool
 
 
-def conditions(where: str) -> list[str]:
-    """The parts of a filter that must all hold: a == 1 and b == "x and y" -> a == 1, b == "x and y"."""
-    parts, depth, start = [], 0, 0
-    for found in PARTS.finditer(where):
-        match found[0]:
-            case "(" | "[" | "{":
-                depth += 1
-            case ")" | "]" | "}":
-                depth -= 1
-            case "or" if depth == 0:
-                return [where.strip()]
-            case "and" if depth == 0:
-                parts.append(where[start : found.start()].strip())
-                start = found.end()
-    return [part for part in [*parts, where[start:].strip()] if part]
-
-
-def filtered(asked: Asked, *, without: str = "", add: str = "") -> str:
-    """The address with a condition less, or one more."""
-    parts = [part for part in conditions(asked.one("where")) if part != without]
-    if add and len(parts) == 1 and re.search(r"\bor\b", parts[0]):
-        parts = [f"({parts[0]})"]
-    where = " and ".join([*parts, *([add] if add else [])])
-    return asked.link(without=["where"], add=(("where", where),) if where else ())
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A column with values to filter by: text, count, address, whether it is chosen."""
+class Choice(NamedTuple):
+    """A column with values to filter by."""
 
     column: str
-    values: tuple[tuple[str, int, str, bool], ...]
+    chosen: bool  # whether one of them is
+    values: list[Value]
     more: int
 
-    @property
-    def chosen(self) -> bool:
-        """Whether one of them is."""
-        return any(chosen for *_, chosen in self.values)
 
-
-def choice_of(facet: Facet, asked: Asked) -> Choice | None:
-    """A facet as a choice; None where there is none: every clip has the same value, or another one."""
-    parts = conditions(asked.one("where"))
-    pairs = [*facet.values, *([(None, facet.missing)] if facet.missing else [])]
-    values = []
-    for value, count in pairs:
-        condition = facet.filter(value)
-        chosen = condition in parts
-        href = filtered(asked, without=condition) if chosen else filtered(asked, add=condition)
-        values.append((_told(value), count, href, chosen))
-    choice = Choice(facet.column, tuple(values), facet.more)
-    varied = len(values) > 1 and any(count > 1 for _, count, *_ in values)
-    return choice if varied or choice.chosen else None
+def choices(facets: Sequence[Facet], asked: Asked) -> list[Choice]:
+    """Facets that offer one: not the same value for all clips, nor another one for each."""
+    found = []
+    for facet in facets:
+        values = []
+        for value, clips in [*facet.values, *([(None, facet.missing)] if facet.missing else [])]:
+            condition = facet.filter(value)
+            chosen = condition in asked.conditions
+            href = asked.filtered(without=condition) if chosen else asked.filtered(add=condition)
+            values.append(Value(_told(value), clips, href, chosen))
+        chosen = any(value.chosen for value in values)
+        if chosen or (len(values) > 1 and any(value.clips > 1 for value in values)):
+            found.append(Choice(facet.column, chosen, values, facet.more))
+    return found
 
 
 def _told(value: Any) -> str:

@@ -18,8 +18,7 @@ LONGEST = 44  # letters of a name
 
 
 @cache
-def environment() -> Environment:
-    """All templates of the page."""
+def _environment() -> Environment:
     made = Environment(
         loader=FunctionLoader(lambda file: files("scripts.serve").joinpath("templates", file).read_text("utf-8")),
         autoescape=True,
@@ -35,7 +34,7 @@ def environment() -> Environment:
 
 def rendered(template: str, status: int = 200, /, **shown: Any) -> HTMLResponse:
     """A page, or a part of one, as the answer; `{{ value|e }}` keeps a value as it is, for a field of a form."""
-    return HTMLResponse(environment().get_template(template).render(shown), status)
+    return HTMLResponse(_environment().get_template(template).render(shown), status)
 
 
 def colours(experts: tuple[str, ...]) -> dict[str, str]:

@@ -1,14 +1,13 @@
 """View: hits as a template needs them, all texts chosen and all bars measured.
 
-The bars of a page share one scale: its largest contribution, or the most negative one and the largest.
+The bars of a page share one scale, from its most negative contribution, or 0, to its largest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import final
-from urllib.parse import quote
+from typing import NamedTuple, final
+from urllib.parse import urlencode
 
 from index import Hit, Request
 from scripts.console import clock
@@ -17,34 +16,33 @@ from scripts.serve.rendering import colours
 
 ABSENT = {"audio": "no sound", "face": "no face", "speech": "nothing said", "text": "nothing written"}
 TELLS = {"speech": "says", "text": "shows"}  # how words came, by the expert that found them
+LARGEST = 1e9  # of a scale
 
 
-@dataclass(frozen=True)
-class Bar:
+class Bar(NamedTuple):
     """One expert's part in a hit."""
 
     expert: str
     colour: str
-    absent: str = ""  # what is said in place of the bar, where the clip lacks the stream, or it has no weight
+    absent: str = ""  # what is said in place of the bar: the clip lacks the stream, or it has no weight
     contribution: float = 0.0
-    x: float = 0.0  # of 100, where the bar starts
+    x: float = 0.0  # of 100, where it starts
     width: float = 0.0
     weight: float = 0.0
     similarity: float = 0.0
 
 
-@dataclass(frozen=True)
-class Card:
+class Card(NamedTuple):
     """A hit, or a clip that is only shown."""
 
     hit: Hit
     key: str
     video_key: str
     span: str
-    opens: str
-    bars: tuple[Bar, ...]
-    words: tuple[tuple[str, str, str], ...]  # says or shows, when, what
-    similar: tuple[tuple[str, str], ...]  # by what, address
+    opens: str  # address
+    bars: list[Bar]
+    words: list[tuple[str, str, str]]  # says or shows, when, what
+    similar: list[tuple[str, str]]  # by what, address
     thumb: str  # address; empty without a library
 
 
@@ -52,58 +50,62 @@ class Card:
 class Cards:
     """Makes the cards of one page."""
 
-    def __init__(self, request: Request | None, experts: tuple[str, ...], *, query: str = "", media: bool = False):
-        self.scored = request is not None and request.asks
-        self.experts, self.query, self.media = experts, query, media
-        self.low, self.high = 0.0, 0.0
-        self._colours = colours(experts)
+    def __init__(
+        self, request: Request | None, experts: tuple[str, ...], *, query: str = "", media: bool = False
+    ) -> None:
+        """request: None shows no scores; query: urlencoded, for links to clips; media: whether there are pictures."""
+        self.scored, self.media, self.query = (
+            request is not None and request.asks,
+            media,
+            f"?{query}" if query else "",
+        )
+        self.colours, self.low, self.high = colours(experts), 0.0, 0.0
 
     def scale(self, hits: Iterable[Hit], given: str = "") -> str:
-        """Set the scale of the bars: the given one, or that of these hits; returns it, for the following pages."""
-        parts = [share.contribution for hit in hits for share in hit.experts.values()]
+        """Take a page's scale, or that of these hits; returns it, for the following pages."""
+        parts = [0.0, *(share.contribution for hit in hits for share in hit.experts.values())]
         try:
-            low, high = map(float, given.split("/")) if given else (min([0.0, *parts]), max([0.0, *parts]))
+            low, high = map(float, given.split("/")) if given else (min(parts), max(parts))
         except ValueError:
-            low, high = 0.0, 0.0
-        self.low, self.high = max(min(low, 0.0), -1e9), min(max(high, 0.0), 1e9)
+            low, high = min(parts), max(parts)
+        self.low, self.high = max(min(low, 0.0), -LARGEST), min(max(high, 0.0), LARGEST)
         return f"{self.low:.4g}/{self.high:.4g}"
 
     @property
     def zero(self) -> float:
         """Where bars begin, of 100."""
-        return round(100 * -self.low / ((self.high - self.low) or 1.0), 2) if self.low else 0.0
+        return self._place(0.0)
+
+    def _place(self, value: float) -> float:
+        return round(min(max(100 * (value - self.low) / ((self.high - self.low) or 1.0), 0.0), 100.0), 2)
 
     def card(self, hit: Hit) -> Card:
         """A hit as a card."""
-        key = key_of(hit.clip_id)
-        similar = [("all streams", "")] + [(name, f"&only={quote(name)}") for name in hit.experts]
+        key, like = key_of(hit.clip_id), [("like", hit.clip_id)]
+        by = [("all streams", like), *((name, [*like, ("only", name)]) for name in hit.experts)]
         return Card(
-            hit,
-            key,
-            key_of(hit.video),
-            span(hit),
-            f"/clip/{key}" + (f"?{self.query}" if self.query else ""),
-            tuple(self._bar(hit, name) for name in self.experts) if self.scored else (),
-            tuple((TELLS.get(name, name), clock(said.start_s, 0), said.text) for name, said in hit.words.items()),
-            tuple((name, f"/?like={quote(hit.clip_id, safe='')}{rest}") for name, rest in similar),
-            f"/api/clips/{key}/thumb" if self.media else "",
+            hit=hit,
+            key=key,
+            video_key=key_of(hit.video),
+            span=span(hit),
+            opens=f"/clip/{key}{self.query}",
+            bars=[self._bar(hit, name) for name in self.colours] if self.scored else [],
+            words=[(TELLS.get(name, name), clock(it.start_s, 0), it.text) for name, it in hit.words.items()],
+            similar=[(name, f"/?{urlencode(pairs)}") for name, pairs in by],
+            thumb=f"/api/clips/{key}/thumb" if self.media else "",
         )
 
     def _bar(self, hit: Hit, name: str) -> Bar:
-        share, colour = hit.experts.get(name), self._colours[name]
-        if share is None:
-            return Bar(name, colour, ABSENT.get(name, f"no {name}"))
-        if not share.weight:
-            return Bar(name, colour, "not counted")
-        unit = 100 / ((self.high - self.low) or 1.0)
-        ends = sorted(min(max((each - self.low) * unit, 0.0), 100.0) for each in (0.0, share.contribution))
-        width = round(max(ends[1] - ends[0], 0.0), 2)
-        return Bar(name, colour, "", share.contribution, round(ends[0], 2), width, share.weight, share.similarity)
+        share, colour = hit.experts.get(name), self.colours[name]
+        if share is None or not share.weight:
+            return Bar(name, colour, "not counted" if share else ABSENT.get(name, f"no {name}"))
+        start, end = sorted(map(self._place, (0.0, share.contribution)))
+        part = share.contribution
+        return Bar(name, colour, "", part, start, round(end - start, 2), share.weight, share.similarity)
 
 
 def span(hit: Hit) -> str:
-    """0:02–0:08; with tenths where it is below 2 s, and nothing of a still."""
+    """0:02–0:08; with tenths where it is below 2 s, and nothing of a still but that it is one."""
     if hit.end_s <= hit.start_s:
         return "still"
-    digits = 1 if hit.end_s - hit.start_s < 2 else 0
-    return f"{clock(hit.start_s, digits)}–{clock(hit.end_s, digits)}"
+    return "–".join(clock(time, 1 if hit.end_s - hit.start_s < 2 else 0) for time in (hit.start_s, hit.end_s))

@@ -10,21 +10,24 @@ widened, without the videos that are known.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from index.storage import packed_of
+
 if TYPE_CHECKING:
     from index.exact import Ranked
-    from index.queries import Doubles, Queries
-    from index.scanners import Floats, Partition
+    from index.queries import Queries
+    from index.scanners import Partition, Rows
     from index.storage import Words
     from index.video_index import VideoIndex
 
 COLUMNS = ("clip_id", "video", "start_s", "end_s")
+GATHERED = 2**17  # numbers of vectors that are multiplied at a time
 WIDENED = 4  # times as many clips in each further search
 
 
@@ -67,10 +70,9 @@ class Hit:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain containers, for JSON."""
-        content = asdict(self)
-        for name, share in self.experts.items():
-            content["experts"][name]["contribution"] = share.contribution
-        return content
+        shares, words = self.experts.items(), self.words.items()
+        experts = {name: {**vars(share), "contribution": share.contribution} for name, share in shares}
+        return {**vars(self), "experts": experts, "words": {name: {**vars(its)} for name, its in words}}
 
 
 @dataclass(frozen=True)
@@ -98,24 +100,21 @@ def hits_of(ranked: Ranked, queries: Queries, video_index: VideoIndex, *, plain:
     For each query its hits, the best first; `plain`: the clips' offsets were not subtracted.
     """
     layout, segments = video_index.layout, video_index.snapshot.segments
-    found = {int(number): ranked.partitions[number] for number in np.unique(ranked.number[ranked.number >= 0])}
-    patterns = dict.fromkeys(partition.pattern for partition in found.values())
-    factors = queries.factors(np.array([*patterns]).reshape(-1, len(layout.names)), layout.missing)
-    factor_of = dict(zip(patterns, factors))
-    columns = dict(zip(layout.names, layout.slices))
+    columns = [[segment.table.arrow[name] for name in COLUMNS] for segment in segments]
+    query, place = (ranked.number >= 0).nonzero()
+    found = [ranked.partitions[number] for number in ranked.number[query, place].tolist()]
+    shares = _shares(queries, query, found, ranked.row[query, place], video_index)
+    scores = ranked.scores[query, place].tolist()
     hits: list[list[Hit]] = [[] for _ in range(len(queries))]
-    for query, place in np.argwhere(ranked.number >= 0).tolist():
-        partition, row = found[int(ranked.number[query, place])], int(ranked.row[query, place])
-        vector = np.asarray(partition.vectors[row], dtype=np.float64)
-        one, factors = queries.part(slice(query, query + 1)), factor_of[partition.pattern][query]
-        segment, at = segments[partition.segment], int(partition.rows[row])
-        of_words = {layout.names[m]: segment.words[m].values[segment.words[m].of(at)] for m in partition.words}
-        experts, best = _shares(one, factors, partition, columns, vector, of_words)
-        words = {name: said(segment.words[layout.names.index(name)], at, best[name]) for name in best}
-        clip_id, video, start_s, end_s = (segment.table.arrow[name][at].as_py() for name in COLUMNS)
-        offset = float(vector[-1]) if partition.scanner.shape.offset and not plain else 0.0
-        score = float(ranked.scores[query, place])
-        hits[query].append(Hit(place + 1, clip_id, video, start_s, end_s, score, experts, offset, words))
+    for its, rank, partition, score, (row, experts, best) in zip(
+        query.tolist(), place.tolist(), found, scores, shares
+    ):
+        at, segment = int(partition.rows[row]), segments[partition.segment]
+        words = {layout.names[m]: said(segment.words[m], at, fits) for m, fits in best.items()}
+        clip_id, video, start_s, end_s = (column[at].as_py() for column in columns[partition.segment])
+        there = partition.scanner.shape.offset and not plain
+        offset = float(partition.vectors[row, -1]) if there else 0.0
+        hits[its].append(Hit(rank + 1, clip_id, video, start_s, end_s, score, experts, offset, words))
     return hits
 
 
@@ -126,39 +125,51 @@ def said(words: Words, clip: int, place: int) -> Said:
 
 
 def _shares(
-    query: Queries,
-    factors: Doubles,
-    partition: Partition,
-    columns: Mapping[str, slice],
-    vector: Doubles,
-    words: Mapping[str, Floats],
-) -> tuple[dict[str, Share], dict[str, int]]:
-    """For each expert of a clip its part; the contributions add up to the score, plus the offset.
+    queries: Queries, query: Rows, partitions: Sequence[Partition], row: Rows, video_index: VideoIndex
+) -> Iterator[tuple[int, dict[str, Share], dict[int, int]]]:
+    """For each of N hits its row, each expert's part, and of experts of words that count the place of the best.
 
-    factors: (T, M) weights of the terms' experts, times the terms' shares; columns: of each expert in packed
-    vectors; vector: (W,); words: (n, E_m) of experts of words, of which also the best row is told where they count
-    for the query. With one term, a part is its weight, <t_m, x_m> and the offset; with several, the sum of
+    query: (N,) of `queries`; partitions and row: where the clips are. The contributions add up to the score plus
+    the offset. With one term, a part is its weight, <t_m, x_m> and the offset; with several, the sum of
     |a_t| w_tm, and the means with these weights, so that a similarity stays in [-1, 1].
     """
-    shares, best, end = {}, {}, 0
-    parts = zip(columns.items(), factors.T, query.offsets[0].T)
-    for (name, its), factor, offsets in compress(parts, partition.pattern):
-        packed = query.packed[0, :, its].astype(np.float64)
-        if name in words:
-            by_row = packed @ words[name].T  # (T, n)
-            products = by_row.max(1)
-            if factor.max() > 0:
-                best[name] = int(by_row[factor.argmax()].argmax())
-        else:
-            start, end = end, end + its.stop - its.start
-            products = packed @ vector[start:end]  # (T,)
-        weight = float(np.abs(factor).sum())
-        if weight:
-            similarity, offset = (float((factor * each).sum() / weight) for each in (products, offsets))
-        else:  # excluded from every term
-            similarity, offset = float(products[0]) if np.isfinite(products[0]) else 0.0, float(offsets[0])
-        shares[name] = Share(weight, similarity, offset)
-    return shares, best
+    layout, segments = video_index.layout, video_index.snapshot.segments
+    patterns = list(dict.fromkeys(partition.pattern for partition in partitions))
+    number = {pattern: n for n, pattern in enumerate(patterns)}
+    every = queries.factors(np.array(patterns, dtype=bool).reshape(-1, len(layout.names)), layout.missing)
+    packed = {pattern: np.repeat(packed_of(pattern, layout), layout.sizes) for pattern in patterns}
+    step = max(1, GATHERED // max(1, layout.total * queries.share.shape[1]))
+    for start in range(0, len(query), step):  # that many together: one by one takes five times as long
+        asked, rows, some = (
+            query[start : start + step],
+            row[start : start + step],
+            partitions[start : start + step],
+        )
+        vectors = np.zeros((len(some), layout.total))
+        for n, partition in enumerate(some):
+            columns = packed[partition.pattern]
+            vectors[n, columns] = partition.vectors[rows[n], : int(columns.sum())]
+        factors = every[[number[partition.pattern] for partition in some], asked]  # (n, T, M)
+        weights = np.abs(factors).sum(1)
+        similarities, offsets = np.zeros_like(weights), np.zeros_like(weights)
+        best: list[dict[int, int]] = [{} for _ in some]
+        for m, its in enumerate(layout.slices):
+            text, factor, weight = queries.packed[asked, :, its], factors[..., m], weights[:, m]
+            products = (text * vectors[:, None, its]).sum(-1)  # (n, T)
+            for n, partition in enumerate(some):
+                if m in partition.words:
+                    words = segments[partition.segment].words[m]
+                    by_row = text[n].astype(np.float64) @ words.values[words.of(int(partition.rows[rows[n]]))].T
+                    products[n] = by_row.max(1)
+                    if factor[n].max() > 0:
+                        best[n][m] = int(by_row[factor[n].argmax()].argmax())
+            for parts, means in ((products, similarities), (queries.offsets[asked, :, m], offsets)):
+                first = np.where(np.isfinite(parts[:, 0]), parts[:, 0], 0.0)  # of one excluded from every term
+                means[:, m] = np.divide((factor * parts).sum(1), weight, out=first, where=weight > 0)
+        numbers = (each.tolist() for each in (rows, weights, similarities, offsets))
+        for n, (at, *of_experts) in enumerate(zip(*numbers)):
+            there = compress(zip(layout.names, *of_experts), some[n].pattern)
+            yield at, {name: Share(*part) for name, *part in there}, best[n]
 
 
 # search(count, inside, outside): the best `count` clips of the videos `inside` (None: all) that are not `outside`

@@ -1,9 +1,12 @@
 """Videos by their best moments are what grouping a full list gives, however few clips are searched for."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from index.hit import Hit, best_videos, first_count
+from index.hit import Hit, best_videos, first_count, hits_of
+from index.queries import Queries
+from tests.index.galleries import SPOKEN, entries_of, in_memory, random_gallery, random_text
 
 
 class Gallery:
@@ -75,3 +78,23 @@ def test_a_search_that_misses_clips_gives_each_video_and_each_moment_once():
 
     found = best_videos(misses_it_first(first_count(2)), misses_it_first, top=2, moments=1)
     assert [one.video for one in found] == ["z", "a"]
+
+
+@pytest.mark.parametrize("layout", SPOKEN)
+def test_hits_say_the_same_one_by_one_and_together_and_their_parts_add_up(layout, monkeypatch):
+    index = in_memory(entries_of(random_gallery(80, layout=layout), layout), layout)
+    one, other = (Queries.of(random_text(5, seed, layout=layout)) for seed in (1, 2))
+    queries = [
+        Queries.mixture([(1.0, one.part(slice(n, n + 1))), (-0.5, other.part(slice(n, n + 1)))]) for n in (0, 1)
+    ]
+    queries = Queries.stacked([*queries, one.part(slice(2, 3))])
+    ranked = index.rank(queries, 40)
+    together = hits_of(ranked, queries, index)
+    monkeypatch.setattr("index.hit.GATHERED", 1)
+    assert hits_of(ranked, queries, index) == together
+    for hits, ids, scores in zip(together, ranked.ids, ranked.scores):
+        assert [hit.clip_id for hit in hits] == ids
+        parts = [sum(share.contribution for share in hit.experts.values()) for hit in hits]
+        assert parts == pytest.approx(scores.tolist(), abs=1e-6)
+        assert all(hit.experts.keys() >= hit.words.keys() for hit in hits)
+    assert any(hit.words for hit in together[2])

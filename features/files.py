@@ -120,6 +120,30 @@ def open_file(path: Path, most: int | None = None, *, follow: bool = False) -> B
     return os.fdopen(handle, "rb")
 
 
+def open_inside(folder: Path, name: str) -> BufferedReader:
+    """Open a regular file below a folder by a path that may come from anyone; links may lead to others below it.
+
+    What is checked is the file that was opened, whatever is put in its place meanwhile.
+
+    Raises:
+        InputError: it is no path below the folder, or what stands there is not a regular file, or lies outside.
+        OSError: there is no such file, or it cannot be opened.
+    """
+    if not name or "\0" in name or name.startswith("/") or ".." in name.split("/"):
+        raise InputError(f"{name!r:.80} is no path below a folder; nothing is read of it")
+    try:
+        file = open_file(folder / name, follow=True)
+    except UnicodeEncodeError as error:
+        raise InputError(f"{name!r:.80} is no path of a file") from error
+    opened = Path("/proc/self/fd", str(file.fileno()))  # only Linux has it
+    path = Path(os.readlink(opened)) if opened.is_symlink() else (folder / name).resolve()
+    mode = os.fstat(file.fileno()).st_mode
+    if stat.S_ISREG(mode) and path.is_relative_to(folder.resolve()):
+        return file
+    file.close()
+    raise InputError(f"{name!r:.80} leads out of the folder; nothing is read of it")
+
+
 def read_file(path: Path, most: int = MOST_BYTES, *, follow: bool = False) -> bytes:
     """The content of a regular file; parameters and errors as of `regular_size`."""
     with open_file(path, most, follow=follow) as file:

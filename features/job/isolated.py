@@ -1,14 +1,17 @@
 """Work on files from anywhere, such as decoding, in worker processes with limits: a crash costs one file.
 
 run_isolated(work, tasks)   ->   (task, message), (task, message), ..., (task, Failed) where the rest is lost
+IsolatedCalls().call(_, function, *arguments)  ->  what it returns, from a process that stays for the next call
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from threading import Event
+from typing import Any, NamedTuple, TypeVar, final
 
+from features.errors import InputError, MediaError
 from features.job.pool import Lost, Received, WorkerPool
 from features.job.process import limit_memory, reason_of, use_one_thread
 from features.media import load_reader
@@ -65,7 +68,6 @@ def run_isolated(
     Returns:
         Each task with each of its messages as it is made; `Failed` is the last one where something went wrong.
     """
-    how = {"crashed": "the decoder crashed", "timed out": f"not done after {timeout:g} s"}
     with WorkerPool(_Setup(work, memory), workers, timeout) as pool:
         for task in tasks:
             pool.submit(task)
@@ -73,4 +75,62 @@ def run_isolated(
             if isinstance(event, Received):
                 yield event.task, event.message
             elif isinstance(event, Lost):
-                yield event.task, Failed(how.get(event.how, f"it needs more than {memory:g} GB of memory"))
+                yield event.task, _failed(event, timeout, memory)
+
+
+def _failed(lost: Lost[Any], timeout: float, memory: float) -> Failed:
+    how = {"crashed": "the decoder crashed", "timed out": f"not done after {timeout:g} s"}
+    return Failed(how.get(lost.how, f"it needs more than {memory:g} GB of memory"))
+
+
+def _call(task: tuple[Callable[..., Any], tuple[Any, ...]]) -> Iterator[Any]:
+    function, arguments = task
+    yield function(*arguments)
+
+
+@final
+class IsolatedCalls:
+    """One worker process, started by the first call, that stays for the next one.
+
+    The thread that calls must live as long: the system ends a process with the thread that started it.
+    """
+
+    def __init__(self, *, timeout: float = TIMEOUT_S, memory: float = MEMORY_GB) -> None:
+        """Limits as of `run_isolated`."""
+        self._limits, self._setup = (timeout, memory), _Setup(_call, memory)
+        self._pool: WorkerPool[Any] = WorkerPool(self._setup, 1, timeout)
+
+    def call(self, unwanted: Event, function: Callable[..., Any], *arguments: Any) -> Any:
+        """What a function of a module returns there.
+
+        ``unwanted``: set by another thread, with `interrupt` after it, it ends the call and its process.
+
+        Raises:
+            MediaError: it failed, crashed, exceeded a limit, or is unwanted; the message is the reason.
+            InputError: no process can be started.
+        """
+        self._pool.submit((function, arguments))
+        result: Any = None
+        try:
+            for event in self._pool.events():
+                if unwanted.is_set():
+                    raise MediaError("it was interrupted")
+                if isinstance(event, Received):
+                    result = event.message
+                elif isinstance(event, Lost):
+                    result = _failed(event, *self._limits)
+        except InputError:
+            self.close()
+            raise
+        if isinstance(result, Failed):
+            raise MediaError(result.reason)
+        return result
+
+    def interrupt(self) -> None:
+        """Kill the process, from any thread."""
+        self._pool.kill()
+
+    def close(self) -> None:
+        """End the process; another call starts another one."""
+        self._pool.__exit__()
+        self._pool = WorkerPool(self._setup, 1, self._limits[0])

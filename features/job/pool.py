@@ -24,7 +24,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
@@ -41,6 +41,7 @@ STARTS = 3  # failures to start, one after the other, that end the job
 TASKS_A_WORKER = 200  # then it is recycled, so that memory leaked by decoders does not add up
 MESSAGE_S = 60.0  # time limit for receiving one message
 END_S = 5.0  # that a worker has to exit by itself once its pipe is closed
+_STARTING = threading.Lock()  # the environment is that of the whole process
 STOPS = {signal.SIGINT, signal.SIGTERM}  # blocked in workers: only the main process ends them
 
 Task = TypeVar("Task")
@@ -91,6 +92,12 @@ class WorkerPool(Generic[Task]):
             worker.process.kill()
         for worker in list(self._workers):
             self._remove(worker)
+
+    def kill(self) -> None:
+        """Kill the workers, from whichever thread: what they do is lost, as by crashes, and `events` notices."""
+        for worker in list(self._workers):
+            with suppress(ValueError):  # it has ended just now
+                worker.process.kill()
 
     def submit(self, task: Task) -> None:
         """Put a task at the end of the queue, also while `events` runs."""
@@ -198,7 +205,7 @@ class _Worker(Generic[Task]):
         self.connection, theirs = context.Pipe()
         arguments = (theirs, setup, os.getpid(), TASKS_A_WORKER)
         self.process = context.Process(target=serve, args=arguments, daemon=True)
-        with theirs, _environment_of_workers():  # closed here: only the worker is to hold its end
+        with theirs, _STARTING, _environment_of_workers():  # closed here: only the worker is to hold its end
             self.process.start()
         self.task: Task | None = None
         self.ready = self.started = False  # started: it has done a task

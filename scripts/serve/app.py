@@ -69,7 +69,8 @@ class App(FastAPI):
 def create_app(service: Service, settings: Settings) -> FastAPI:
     """The app over a service."""
     plain: dict[str, Any] = dict.fromkeys(("docs_url", "redoc_url", "openapi_url"))  # they need a CDN
-    app = App(title=settings.title, description=api.__doc__ or "", version="1", redirect_slashes=False, **plain)
+    plain |= {"redirect_slashes": False, "lifespan": media.lifespan}
+    app = App(title=settings.title, description=api.__doc__ or "", version="1", **plain)
     app.state.service, app.state.settings = service, settings
     for part in (api, media, page, clip_page, security):
         app.include_router(part.router)

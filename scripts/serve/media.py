@@ -1,7 +1,296 @@
-"""Pictures, moments and files of clips: reached by the clip alone, and inside the library's folder."""
+"""Pictures, moments and files of clips: reached by the clip alone, and inside the library's folder.
+
+    key -> row of the index -> file below --videos, opened and then checked -> sent, or made playable in the cache
+
+`lifespan(app)` is for the app's start and end: it ends the processes that decode. Nothing is started before the
+first picture is asked for.
+"""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+import asyncio
+import os
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from io import BufferedReader
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
 
-router = APIRouter(prefix="/api/clips")
+from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
+from fastapi.responses import FileResponse
+from starlette.types import Receive, Scope, Send
+
+from features.errors import InputError, MediaError
+from features.files import open_inside
+from features.playback import (
+    FileCache,
+    Playable,
+    Studio,
+    StudioBusy,
+    default_folder,
+    film_strip,
+    name_in_cache,
+    playable,
+    thumbnail,
+    work_inside,
+    write_moment,
+)
+from scripts.serve.keys import name_of
+
+FORMAT = 1  # of what is in the cache; raised when it is made in another way
+PICTURE_S, MOMENT_S = 20.0, 120.0  # that work may take
+RETRY_S = 2
+KNOWN = 10_000  # files of which is remembered how they play
+RANGE = re.compile(r"bytes=(?P<first>[0-9]{0,18})-(?P<last>[0-9]{0,18})(?<!=-)")  # one
+MIME = re.compile(r"(video|audio|image)/[a-z0-9.+-]+")
+NO_VIDEOS = "start mee serve with --videos FOLDER to see and play clips"
+Result = TypeVar("Result")
+
+router = APIRouter(
+    prefix="/api/clips",
+    responses={206: {}, 304: {}, 404: {}, 416: {}, 503: {}},
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A clip's file, open."""
+
+    file: BufferedReader
+    start_s: float
+    end_s: float
+    stamp: tuple[str, int, int]  # its name, and what changes with its content
+
+
+@dataclass
+class Media:
+    """What the routes share."""
+
+    videos: Path
+    cache: FileCache
+    pictures: Studio = field(default_factory=lambda: Studio(timeout=PICTURE_S))
+    moments: Studio = field(default_factory=lambda: Studio(timeout=MOMENT_S))
+    playable: dict[tuple[str, int, int], Playable | MediaError] = field(default_factory=dict)
+
+    @staticmethod
+    def of(app: FastAPI) -> Media:
+        """That of an app; an HTTPException where it has no folder of videos."""
+        settings, state = app.state.settings, app.state
+        if settings.videos is None:
+            raise HTTPException(404, NO_VIDEOS)
+        if not hasattr(state, "media"):
+            cache = FileCache(settings.cache or default_folder(), settings.cache_bytes)
+            state.media = Media(settings.videos.absolute(), cache)
+        media: Media = state.media
+        return media
+
+    async def how_played(self, source: Source) -> Playable:
+        """Raises MediaError where the file cannot be read."""
+        if source.stamp not in self.playable:
+            if len(self.playable) >= KNOWN:
+                self.playable.clear()
+            file = self.videos, source.stamp[0]
+            with TemporaryDirectory(prefix="mee-") as place:
+                try:
+                    self.playable[source.stamp] = await self.pictures.ask(
+                        work_inside, *file, Path(place), playable
+                    )
+                except MediaError as error:
+                    self.playable[source.stamp] = error
+        known = self.playable[source.stamp]
+        if isinstance(known, MediaError):
+            raise known
+        return known
+
+    async def made(self, source: Source, work: Callable[..., Any]) -> tuple[BufferedReader, str]:
+        """A picture or an MP4 of a clip, and its name in the cache."""
+        video, span = source.stamp[0], (source.start_s, source.end_s)
+        facts = FORMAT, work.__name__, str(self.videos), *source.stamp, *span
+
+        async def make(path: Path) -> None:
+            of_file = self.videos, video, path.parent, work, *span
+            if work is write_moment:
+                await self.moments.ask(work_inside, *of_file, path)
+            else:
+                jpeg = await self.pictures.ask(work_inside, *of_file)
+                await asyncio.to_thread(path.write_bytes, jpeg)
+
+        name = name_in_cache("mp4" if work is write_moment else "jpg", *facts)
+        return await self.cache.get(name, make), name
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """At the app's end the processes are ended; they start when the first picture is asked for."""
+    yield
+    media: Media | None = getattr(app.state, "media", None)
+    for studio in (media.pictures, media.moments) if media is not None else ():
+        await studio.__aexit__()
+
+
+def source_of(app: FastAPI, key: str) -> Source:
+    """The open file of a clip; an HTTPException with a sentence where it cannot be had."""
+    videos = Media.of(app).videos
+    try:
+        clip_id = name_of(key)
+        clip_id.encode()
+    except (InputError, UnicodeEncodeError):
+        raise HTTPException(404, "this address names no clip; follow a link of a hit") from None
+    snapshot = app.state.service.searcher.video_index.snapshot
+    snapshot.check()
+    if (place := snapshot.find(clip_id)) is None:
+        raise HTTPException(404, "the index has no such clip any more; search again")
+    (row,) = snapshot.segments[place[0]].table.arrow.slice(place[1], 1).to_pylist()
+    video = row["video"]
+    try:
+        file = open_inside(videos, video)
+    except OSError:
+        raise HTTPException(404, f"{video!r:.200} is not in the folder of videos; put it back") from None
+    except InputError:
+        said = f"{video!r:.200} is no file inside the folder of videos; give --videos the folder that was indexed"
+        raise HTTPException(404, said) from None
+    status = os.fstat(file.fileno())
+    if row.get("file_bytes") not in (None, status.st_size):
+        file.close()
+        said = f"{video!r:.200} has changed since it was indexed; run mee precompute and mee index again"
+        raise HTTPException(404, said)
+    stamp = video, status.st_size, status.st_mtime_ns
+    return Source(file, float(row["start_s"]), float(row["end_s"]), stamp)
+
+
+async def play_of(app: FastAPI, key: str) -> dict[str, Any]:
+    """How a clip can be played: {"kind", "url", "direct", "mime", "start_s", "end_s", "why"}.
+
+    ``url`` plays from the moment on, ``start_s`` and ``end_s`` are on the time line of what it gives; ``kind`` is
+    "none" where it cannot be played, and ``why`` then says in a sentence what to do.
+    """
+    try:
+        source = await asyncio.to_thread(source_of, app, key)
+        with source.file:
+            how = await Media.of(app).how_played(source)
+    except HTTPException as error:
+        return {"kind": "none", "why": error.detail}
+    except MediaError as error:
+        return {"kind": "none", "why": f"it cannot be played: {error}"}
+    start, end = 0.0, source.end_s - source.start_s
+    if how.direct and how.kind != "image":
+        start, end = source.start_s + how.zero_s, source.end_s + how.zero_s
+    url = f"/api/clips/{key}/{'media' if how.direct else 'moment.mp4'}"
+    if how.direct and how.kind != "image":
+        url += f"#t={start:.3f},{end:.3f}"
+    facts = {"kind": how.kind, "direct": how.direct, "mime": how.mime, "why": how.why}
+    return facts | {"url": url, "start_s": start, "end_s": end}
+
+
+@router.head("/{key}/thumb", include_in_schema=False)
+@router.get("/{key}/thumb", response_class=FileResponse)
+async def thumb(request: Request, key: str) -> Response:
+    """A picture of the clip."""
+    return await _made(request, key, "image/jpeg", thumbnail)
+
+
+@router.head("/{key}/strip", include_in_schema=False)
+@router.get("/{key}/strip", response_class=FileResponse)
+async def strip(request: Request, key: str) -> Response:
+    """Eight pictures of the clip, side by side."""
+    return await _made(request, key, "image/jpeg", film_strip)
+
+
+@router.head("/{key}/moment.mp4", include_in_schema=False)
+@router.get("/{key}/moment.mp4", response_class=FileResponse)
+async def moment(request: Request, key: str) -> Response:
+    """The clip as an MP4 that browsers play."""
+    return await _made(request, key, "video/mp4", write_moment)
+
+
+@router.head("/{key}/media", include_in_schema=False)
+@router.get("/{key}/media", response_class=FileResponse)
+async def media(request: Request, key: str) -> Response:
+    """The clip's whole file, where browsers play it as it is."""
+    source = await asyncio.to_thread(source_of, request.app, key)
+    how = await _answered(request, Media.of(request.app).how_played(source))
+    if not how.direct:
+        source.file.close()
+        raise HTTPException(404, f"browsers do not play this file as it is ({how.why}); ask for moment.mp4")
+    return _send(request, source.file, f"{source.stamp[2]:x}-{source.stamp[1]:x}", how.mime, "private, no-cache")
+
+
+async def _made(request: Request, key: str, mime: str, work: Callable[..., Any]) -> Response:
+    """From the cache, or made now."""
+    source = await asyncio.to_thread(source_of, request.app, key)
+    with source.file:
+        file, name = await _answered(request, Media.of(request.app).made(source, work))
+    return _send(request, file, name, mime, "private, max-age=3600")
+
+
+async def _answered(request: Request, work: Awaitable[Result]) -> Result:
+    """The result, or an HTTPException; the work is cancelled when the client goes."""
+    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise HTTPException(499, "the client has gone")
+        return task.result()
+    except StudioBusy:
+        raise HTTPException(
+            503, "too much is converted at once; ask again", {"Retry-After": str(RETRY_S)}
+        ) from None
+    except MediaError as error:
+        raise HTTPException(404, f"it cannot be shown: {error}") from None
+    except InputError as error:
+        raise HTTPException(503, str(error), {"Retry-After": "60"}) from None
+    finally:
+        gone.cancel()
+        task.cancel()
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _send(request: Request, file: BufferedReader, tag: str, mime: str, keep: str) -> Response:
+    """A file, or a part of it, by RFC 9110; several ranges at once, and what is no range, get the whole."""
+    status, asked = os.fstat(file.fileno()), request.headers
+    headers = {
+        "ETag": f'"{tag}"',
+        "Last-Modified": formatdate(status.st_mtime, usegmt=True),
+        "Cache-Control": keep,
+    }
+    headers |= {"X-Content-Type-Options": "nosniff"}
+    if (known := asked.get("if-none-match")) is not None:
+        fresh = known.strip() == "*" or headers["ETag"] in re.findall(r'"[^"]*"', known)
+    else:
+        fresh = asked.get("if-modified-since") == headers["Last-Modified"]
+    if fresh:
+        file.close()
+        return Response(status_code=304, headers=headers)
+    found = RANGE.fullmatch(asked.get("range", ""))
+    if found is not None and asked.get("if-range", tag) in (tag, headers["ETag"], headers["Last-Modified"]):
+        first, last = (int(found[name] or -1) for name in ("first", "last"))
+        if first >= status.st_size or (first < 0 and not (last > 0 and status.st_size)):
+            file.close()
+            size = {"Content-Range": f"bytes */{status.st_size}"}
+            raise HTTPException(416, f"the file has {status.st_size} bytes; ask for some of these", size)
+        found = None if 0 <= last < first else found
+    return _OpenFile(
+        file, mime if MIME.fullmatch(mime) else "application/octet-stream", headers, found is not None
+    )
+
+
+class _OpenFile(FileResponse):
+    """An open file: what was checked is what is sent, whatever its name leads to meanwhile."""
+
+    def __init__(self, file: BufferedReader, mime: str, headers: dict[str, str], in_part: bool) -> None:
+        path, status = f"/dev/fd/{file.fileno()}", os.fstat(file.fileno())
+        super().__init__(path, headers=headers, media_type=mime, stat_result=status)
+        self._file, self._in_part = file, in_part
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._file:
+            headers = [each for each in scope["headers"] if self._in_part or each[0] != b"range"]
+            await super().__call__({**scope, "headers": headers}, receive, send)

@@ -53,7 +53,7 @@ class Cards:
     def __init__(
         self, request: Request | None, experts: tuple[str, ...], *, query: str = "", media: bool = False
     ) -> None:
-        """request: None shows no scores; query: urlencoded, for links to clips; media: whether there are pictures."""
+        """request: None shows no scores; query: urlencoded, for links to clips; media: there are pictures."""
         self.scored, self.media, self.query = (
             request is not None and request.asks,
             media,

@@ -110,7 +110,7 @@ function fill(query) {
     const field = document.getElementById(name);
     if (field) field.value = params.get(name) ?? "";
   }
-  document.querySelector("[name=by_video]").checked = params.has("by_video");
+  document.getElementById("by-video").checked = params.has("by_video");
 }
 
 addEventListener("popstate", () => {

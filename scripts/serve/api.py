@@ -95,7 +95,7 @@ def taken(pairs: Iterable[tuple[str, str]], *names: str) -> tuple[Pairs, list[li
     "/search", **documented(schema.Answer, 404, 503, query=[*QUERY, parameter("token", "of a page, alone")])
 )
 async def search(request: Request) -> Response:
-    """Find moments, or videos; a `token` of an answer gives its following page, which is not ranked again."""
+    """Find moments, or videos; the token of an answer gives its following page, which is not ranked again."""
     pairs, (tokens,) = taken(request.query_params.multi_items(), "token")
     if tokens:
         if pairs or len(tokens) > 1:

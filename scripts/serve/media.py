@@ -138,7 +138,7 @@ def source_of(app: FastAPI, key: str) -> Source:
     try:
         clip_id = name_of(key)
         clip_id.encode()
-    except (InputError, UnicodeEncodeError):
+    except ValueError:  # the InputError of another package, or no Unicode
         raise HTTPException(404, "this address names no clip; follow a link of a hit") from None
     snapshot = app.state.service.searcher.video_index.snapshot
     snapshot.check()
@@ -175,7 +175,7 @@ async def play_of(app: FastAPI, key: str) -> dict[str, Any]:
     except HTTPException as error:
         return {"kind": "none", "why": error.detail}
     except MediaError as error:
-        return {"kind": "none", "why": f"it cannot be played: {error}"}
+        return {"kind": "none", "why": f"this file cannot be played: {error}"}
     start, end = 0.0, source.end_s - source.start_s
     if how.direct and how.kind != "image":
         start, end = source.start_s + how.zero_s, source.end_s + how.zero_s

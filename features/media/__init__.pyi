@@ -12,6 +12,10 @@ from .clip import SoundNeed as SoundNeed
 from .clip import SourceFacts as SourceFacts
 from .clip import Span as Span
 from .clip import SubtitleNeed as SubtitleNeed
+from .container import Decoder as Decoder
+from .container import open_media as open_media
+from .container import tracks as tracks
+from .faults import boxes as boxes
 from .image_reader import read_image as read_image
 from .key_frames import spread_pictures as spread_pictures
 from .library import IMAGE_SUFFIXES as IMAGE_SUFFIXES
@@ -21,7 +25,10 @@ from .library import Selection as Selection
 from .library import Stamp as Stamp
 from .library import find_media as find_media
 from .library import stamp_of as stamp_of
+from .passage import pictures_between as pictures_between
+from .probe import MediaFacts as MediaFacts
 from .probe import probe_file as probe_file
 from .pyav_reader import PyavPictures as PyavPictures
 from .reader import load_reader as load_reader
 from .reader import read_clips as read_clips
+from .sound import SoundTrack as SoundTrack

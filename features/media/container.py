@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import io
+import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
@@ -26,10 +27,15 @@ from av.video.stream import VideoStream
 
 from features.errors import MediaError
 from features.media.faults import reason_unread
+from features.media.frames import EPSILON_S
 from features.media.library import DEFAULT_LIMITS, Limits
 
 SLACK = 2  # the decoder pads rows and columns, so it counts a picture larger than it is
 JOINABLE = frozenset(("mpegts", "mpeg"))
+# after a seek, packets have the same times as in one pass from the start; elsewhere ffmpeg guesses some of them
+SEEKABLE = frozenset(("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "mpegts", "avi", "asf"))
+BACK_S = (0.0, 10.0, 100.0)  # ahead of the time wanted: a seek may land behind the key packet before it
+HELD = 4096  # packets that are held back, at most, while a later key packet may make them needless
 FALL_S, LEAP_S = 0.1, 10.0  # of decode times, which otherwise rise steadily; ffmpeg uses the same
 _COVER = Disposition.attached_pic | Disposition.timed_thumbnails
 # PyAV raises at kinds of side data that it has no name for, whichever is wanted; they get that of another
@@ -164,6 +170,11 @@ class Timeline:
         self._ends: dict[int, float] = {}  # by track: when the last packet ended, shifted
         self._place = 0
 
+    @property
+    def joined(self) -> bool:
+        """Whether the clock was found to restart."""
+        return bool(self._starts)
+
     def learn(self, packet: av.Packet[Any]) -> None:
         """Detect a restart of the clock, and shift the packet."""
         if not self._joinable or packet.dts is None or packet.size == 0:
@@ -200,22 +211,77 @@ class Decoder(Generic[AnyFrame]):
     """One forward pass over one track with one thread. Bad packets are skipped and counted."""
 
     def __init__(
-        self, path: Path, kind: Kind, timeline: Timeline | None = None, limits: Limits = DEFAULT_LIMITS
+        self,
+        path: Path,
+        kind: Kind,
+        timeline: Timeline | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+        start_s: float | None = None,
     ) -> None:
         """Raises MediaError as open_media does, and where the file has no track of this kind.
 
-        ``timeline``: as learnt by a pass over the file; without it the file's own clock is used.
+        ``timeline``: as learnt by a pass over the file; without it the file's own clock is used. ``start_s``: the
+        first packet is the last key packet at or before that time; without one it is the file's.
         """
+        self._given = timeline
+        self._held: list[av.Packet[Any]] = []
+        self.bad_packets = 0
+        self._sparing = False
+        self._open(path, kind)
+        if start_s is not None:
+            seeks = self._container.format.name in SEEKABLE and not self._timeline.joined
+            for back in (*(BACK_S if seeks else ()), None):
+                if self._begin(start_s, back):
+                    break
+                self._container.close()
+                self._open(path, kind)
+        start_decoder(self.stream, limits)
+
+    def _open(self, path: Path, kind: Kind) -> None:
         self._container = open_media(path)
-        self._timeline = timeline or Timeline(self._container)
+        self._timeline = self._given or Timeline(self._container)
         stream = track(self._container, kind)
         if stream is None:
             raise MediaError(f"it has no {kind} track")
         only(self._container, stream)
         self.stream = cast("VideoStream | AudioStream", stream)
-        self.bad_packets = 0
-        self._sparing = False
-        start_decoder(self.stream, limits)
+        self._base = stream.time_base or Fraction(1)
+        self._packets = self._shifted(packets(self._container, stream))
+
+    def _begin(self, start_s: float, back: float | None) -> bool:
+        """Hold the packets from the last key packet at or before a time on, searched from ``back`` seconds before
+        it (None: from the file's first packet). False where a seek led to none.
+        """
+        if back is not None:
+            try:
+                self._container.seek(math.floor((start_s - back) / self._base), stream=self.stream)
+            except (av.FFmpegError, OverflowError):
+                return False
+        for packet in self._packets:
+            time = packet_time(packet, self._base, in_stored_order(self._container))
+            early = time is not None and time <= start_s + EPSILON_S
+            if early and (packet.is_keyframe or self.stream.type == "audio"):
+                self._held = []
+            self._held.append(packet)
+            if not early or len(self._held) == HELD:
+                break
+        first = self._held[0] if self._held else None
+        if back is None or first is None or (self.stream.type == "video" and not first.is_keyframe):
+            return back is None
+        time = packet_time(first, self._base, in_stored_order(self._container))
+        return time is not None and time <= start_s + EPSILON_S
+
+    def packets(self) -> Iterator[av.Packet[Any]]:
+        """Packets in file order, with their times on the clock of the timeline; none of no bytes."""
+        yield from self._held
+        self._held = []
+        yield from self._packets
+
+    def _shifted(self, found: Iterator[av.Packet[Any]]) -> Iterator[av.Packet[Any]]:
+        for packet in found:
+            if packet.size:
+                self._timeline.apply(packet)
+                yield packet
 
     def frames(
         self, needless: Callable[[float | None], bool] | None = None
@@ -224,13 +290,10 @@ class Decoder(Generic[AnyFrame]):
 
         A frame at a time that is ``needless`` is skipped undecoded, unless other frames depend on it.
         """
-        base = self.stream.time_base or Fraction(1)
-        for packet in packets(self._container, self.stream):
-            if packet.size:
-                self._timeline.apply(packet)
-                if needless is not None:
-                    self._spare(needless(packet_time(packet, base)))
-                yield from self._decode(packet)
+        for packet in self.packets():
+            if needless is not None:
+                self._spare(needless(packet_time(packet, self._base)))
+            yield from self._decode(packet)
         yield from self._decode(None)
         self._container.close()
 

@@ -23,7 +23,14 @@ ENCRYPTED = "encrypted: it can be played with its key only; put a copy without p
 
 HEAD = 1 << 20  # bytes
 _FIRST = (b"ftyp", b"mdat", b"wide", b"free", b"skip", b"moov", b"styp", b"sidx", b"moof", b"emsg", b"prft")
-_PATH = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")  # boxes that lead to sample entries
+_PATH = (
+    (b"moov",),
+    (b"trak",),
+    (b"mdia", b"edts"),
+    (b"minf",),
+    (b"stbl",),
+    (b"stsd",),
+)  # to sample entries, edits
 BOXES = 100_000  # looked at, at most
 _LOCKED = {b"encv": "video", b"drmi": "video", b"enca": "audio", b"drms": "audio"}
 _EBML, _SEGMENT, _CLUSTER = b"\x1aE\xdf\xa3", b"\x18S\x80g", b"\x1fC\xb6u"
@@ -54,8 +61,8 @@ def encrypted(container: InputContainer, path: Path) -> set[str]:
         return {stream.type for stream in container.streams if stream.id in pids}
     if kind.startswith("mov"):
         with path.open("rb") as file:
-            header = takewhile(lambda found: found[0] != b"moof", _boxes(file, 0, path.stat().st_size))
-            return {_LOCKED[box] for box, _ in islice(header, BOXES) if box in _LOCKED}
+            header = takewhile(lambda found: found[0] != b"moof", boxes(file, path.stat().st_size))
+            return {_LOCKED[box] for box, _, _ in header if box in _LOCKED}
     if kind == "asf":
         with path.open("rb") as file:
             head = file.read(HEAD)
@@ -64,7 +71,7 @@ def encrypted(container: InputContainer, path: Path) -> set[str]:
 
 
 def _reason_of_boxes(file: BinaryIO, size: int) -> str:
-    found = dict(islice(_boxes(file, 0, size), BOXES))
+    found = {box: stop for box, _, stop in boxes(file, size)}
     if not found.keys().isdisjoint(_LOCKED):
         return ENCRYPTED
     if found.get(b"moov", size + 1) <= size:
@@ -72,8 +79,14 @@ def _reason_of_boxes(file: BinaryIO, size: int) -> str:
     return SEGMENT if not found.keys().isdisjoint((b"styp", b"sidx", b"moof")) else CUT
 
 
-def _boxes(file: BinaryIO, start: int, end: int, level: int = 0) -> Iterator[tuple[bytes, int]]:
-    """Name and end of each box, and of those in it that lead to sample entries; the last may be cut off."""
+def boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
+    """Name, begin of the content, and end of each box of an mp4, and of those nested in it that lead to sample
+    entries and edit lists; the last may be cut off.
+    """
+    return islice(_boxes(file, 0, size), BOXES)
+
+
+def _boxes(file: BinaryIO, start: int, end: int, level: int = 0) -> Iterator[tuple[bytes, int, int]]:
     while start + 8 <= end:
         file.seek(start)
         length, box = struct.unpack(">I4s", file.read(8))
@@ -82,8 +95,8 @@ def _boxes(file: BinaryIO, start: int, end: int, level: int = 0) -> Iterator[tup
         stop = start + length if length else end  # 0: up to the end
         if stop < start + 8:
             return
-        yield box, stop
-        if level < len(_PATH) and box == _PATH[level]:
+        yield box, file.tell(), stop
+        if level < len(_PATH) and box in _PATH[level]:
             yield from _boxes(file, start + (16 if box == b"stsd" else 8), min(stop, end), level + 1)
         start = stop
 

@@ -27,6 +27,7 @@ from features.errors import MediaError
 from features.media.clip import SourceFacts, Span
 from features.media.colour import TRANSFERS
 from features.media.container import (
+    JOINABLE,
     Timeline,
     decode,
     frame_time,
@@ -49,6 +50,7 @@ LONGEST_PACKET_S = 30.0  # longer durations of single packets are not believed
 TAIL_GAPS = 3  # the last picture may outlast its packet by so many times the longest pause between two
 UNSAID_S = 0.5  # a packet of sound without a duration lasts until the next, up to this
 DOLBY, UNSPECIFIED = "Dolby Vision without an HDR10 or HLG picture: its colours are wrong", 2
+PROGRESSIVE = 1  # the larger field orders are interlaced
 NOTHING = "not a video: it holds neither pictures nor sound"
 TAIL_S = 1.0  # sound that outlasts the pictures by less does not make the file longer
 
@@ -72,7 +74,8 @@ class PictureFacts:
     leading: int = 0  # pictures stored after a key picture, but shown before it: groups are open
     corrupt: int = 0  # packets that the container marks as damaged or incomplete
     crop: Crop = NO_CROP  # by the container
-    interlaced: bool = False  # the first picture is
+    interlaced: bool = False  # the first picture is, or the header says so
+    profile: str = ""  # of the codec: "High", "Profile 0"
     hdr: bool = False  # the first picture is
 
     @property
@@ -93,6 +96,8 @@ class SoundFacts:
     codec: str
     rate: int
     held: NDArray[np.float64]  # (N, 2) seconds from and to which each packet lasts, from time 0 on
+    channels: int = 1
+    profile: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +161,11 @@ class _Walk:
     """The times of all packets, and the first decoded picture (or sound)."""
 
     def __init__(
-        self, container: InputContainer, streams: Sequence[VideoStream | AudioStream], limits: Limits
+        self,
+        container: InputContainer,
+        streams: Sequence[VideoStream | AudioStream],
+        limits: Limits,
+        head_s: float = math.inf,
     ) -> None:
         self.timeline = Timeline(container)
         self.numbered = in_stored_order(container)
@@ -188,6 +197,8 @@ class _Walk:
                 self._note(packet, time, lasts)
                 seconds[index] += min(lasts, LONGEST_PACKET_S)
                 limits.check_seconds(seconds[index])  # here, because the pass itself may take long
+                if streams[0].index in self.first and seconds[index] > head_s:
+                    break
             elif time is not None and packet.stream.type == "video":
                 self.repeated = max(self.repeated, time + lasts)
         for stream in streams:
@@ -212,8 +223,12 @@ class _Walk:
             self.stamps[packet.stream_index].append((time, lasts))
 
 
-def probe_file(path: Path, limits: Limits = DEFAULT_LIMITS) -> MediaFacts:
-    """Read what a file holds; raises MediaError where it cannot be opened, or decoded, or exceeds the limits."""
+def probe_file(path: Path, limits: Limits = DEFAULT_LIMITS, head_s: float = math.inf) -> MediaFacts:
+    """Read what a file holds; raises MediaError where it cannot be opened, or decoded, or exceeds the limits.
+
+    ``head_s``: seconds of a track after which the pass ends, except where the clock may restart; times and
+    durations are those of this part.
+    """
     with open_media(path) as container:
         locked = encrypted(container, path)
         video, audio = (None if kind in locked else track(container, kind) for kind in ("video", "audio"))
@@ -226,7 +241,7 @@ def probe_file(path: Path, limits: Limits = DEFAULT_LIMITS) -> MediaFacts:
         streams = [stream for stream in (video, audio) if isinstance(stream, VideoStream | AudioStream)]
         for stream in streams:
             start_decoder(stream, limits)
-        walk = _Walk(container, streams, limits)
+        walk = _Walk(container, streams, limits, math.inf if container.format.name in JOINABLE else head_s)
         there = [s for s in streams if walk.counts[s.index] or s.frames]  # the others are announced, and empty
         shown = video is not None and video.index in walk.first
         if not walk.first:
@@ -313,7 +328,8 @@ def _picture_facts(stream: VideoStream, walk: _Walk, origin: float) -> PictureFa
         trimmed=walk.discarded > 0,
         corrupt=walk.corrupt,
         crop=crop,
-        interlaced=frame.interlaced_frame,
+        interlaced=frame.interlaced_frame or stream.codec_context.field_order > PROGRESSIVE,
+        profile=stream.codec_context.profile or "",
         hdr=frame.color_trc in TRANSFERS,
     )
 
@@ -346,4 +362,11 @@ def _sound_facts(stream: AudioStream, walk: _Walk, origin: float) -> SoundFacts 
     held = np.maximum(np.stack([starts, ends], axis=1), 0.0)[ends > 0]
     if len(held) == 0:
         return None
-    return SoundFacts(codec=stream.codec_context.codec.canonical_name, rate=stream.rate, held=held)
+    own = stream.codec_context
+    return SoundFacts(
+        codec=own.codec.canonical_name,
+        rate=stream.rate,
+        held=held,
+        channels=own.channels,
+        profile=own.profile or "",
+    )

@@ -1,4 +1,4 @@
-"""The sound of a file as one channel at the requested rates, each sample at its place in time.
+"""The sound of a file as one channel (or two) at the requested rates, each sample at its place in time.
 
 A track that starts late is preceded by silence, gaps become silence, and sound before time 0 is dropped: sound
 never shifts against the pictures.
@@ -31,8 +31,8 @@ Wave = NDArray[np.float32]
 class _Line:
     """One rate: resampled pieces, each at its sample position counted from time 0."""
 
-    def __init__(self, rate: int) -> None:
-        self.rate = rate
+    def __init__(self, need: SoundNeed) -> None:
+        self.rate, self._channels = need.rate, need.channels
         self._mixer: Graph | None = None
         self._position = 0
         self._audible = 0  # position of the first sample that counts; before it, the filter's start
@@ -49,7 +49,7 @@ class _Line:
         silence = start % unit + unit * math.ceil(FILTER / unit) if start else 0
         self._position = (start - silence) * self.rate // stored
         self._audible = start * self.rate // stored
-        self._mixer = _mixer(first, self.rate, silence)
+        self._mixer = _mixer(first, self.rate, silence, self._channels)
 
     def add(self, frame: AudioFrame | None) -> None:
         """Mix and resample one frame; None flushes."""
@@ -57,11 +57,14 @@ class _Line:
             return
         self._mixer.push(frame)
         for piece in iter(partial(_pulled, self._mixer), None):
-            samples = piece.to_ndarray().reshape(-1).astype(np.float32)
+            samples: Wave = piece.to_ndarray().reshape(self._shape(-1)).astype(np.float32)
             early = min(max(self._audible - self._position, 0), len(samples))
             if early < len(samples):
                 self._pieces.append((self._position + early, samples[early:]))
             self._position += len(samples)
+
+    def _shape(self, count: int) -> tuple[int, ...]:
+        return (count,) if self._channels == 1 else (count, self._channels)
 
     def end(self) -> None:
         """Flush; the next frame needs `begin`."""
@@ -69,12 +72,13 @@ class _Line:
         self._mixer = None
 
     def cut(self, span: Span) -> Wave | None:
-        """(N,) samples of a span, zeros where there is no sound; None where there is none at all.
+        """(N,) samples of a span, or (N, 2), zeros where there is no sound; None where there is none at all.
 
         Sound that ends before the span is dropped.
         """
         start = round(span.start_s * self.rate)
-        wave = np.zeros(round((span.end_s - span.start_s) * self.rate), dtype=np.float32)
+        count = round((span.end_s - span.start_s) * self.rate)
+        wave: Wave = np.zeros(self._shape(count), dtype=np.float32)
         self._pieces = [(at, samples) for at, samples in self._pieces if at + len(samples) > start]
         found = False
         for at, samples in self._pieces:
@@ -85,8 +89,8 @@ class _Line:
         return np.clip(wave, -1.0, 1.0, out=wave) if found else None
 
 
-def _mixer(like: AudioFrame, rate: int, silence: int) -> Graph | None:
-    """Mixes frames like this one to one channel: by ffmpeg's weights, or evenly where their places are unknown.
+def _mixer(like: AudioFrame, rate: int, silence: int, channels: int) -> Graph | None:
+    """Mixes frames like this one to one channel or two: by ffmpeg's weights, or evenly where places are unknown.
 
     ``silence``: samples that go first, by a filter, because PyAV cannot make frames of eight planes and more. None
     where there are more channels than ffmpeg can mix, which are 64.
@@ -102,7 +106,8 @@ def _mixer(like: AudioFrame, rate: int, silence: int) -> Graph | None:
             nodes = [graph.add("abuffer", **stored, time_base=str(like.time_base))]
             nodes += [graph.add("adelay", f"{silence}S:all=1")] if silence else []
             nodes += [graph.add(*one) for one in mix]
-            nodes += [graph.add("aformat", sample_rates=str(rate), sample_fmts="flt", channel_layouts="mono")]
+            mixed = "mono" if channels == 1 else "stereo"
+            nodes += [graph.add("aformat", sample_rates=str(rate), sample_fmts="flt", channel_layouts=mixed)]
             graph.link_nodes(*nodes, graph.add("abuffersink")).configure()
             return graph
     return None
@@ -119,23 +124,36 @@ class SoundTrack:
     """Decodes a file's sound once, forward, for several rates."""
 
     def __init__(
-        self, path: Path, needs: Sequence[SoundNeed], origin_s: float, timeline: Timeline | None = None
+        self,
+        path: Path,
+        needs: Sequence[SoundNeed],
+        origin_s: float,
+        timeline: Timeline | None = None,
+        start_s: float | None = None,
     ) -> None:
-        """``origin_s``: time 0 on the file's own clock, or on ``timeline``. Raises MediaError as Decoder does."""
-        self._decoder: Decoder[AudioFrame] = Decoder(path, "audio", timeline)
+        """``origin_s``: time 0 on the file's own clock, or on ``timeline``; ``start_s``: of the first span, before
+        which nothing need be decoded. Raises MediaError as Decoder does.
+        """
+        begin = None if start_s is None else origin_s + start_s - AHEAD_S
+        self._decoder: Decoder[AudioFrame] = Decoder(path, "audio", timeline, start_s=begin)
         self._frames: Iterator[tuple[float | None, AudioFrame]] = self._decoder.frames()
-        self._lines = {need: _Line(need.rate) for need in needs}
+        self._lines = {need: _Line(need) for need in needs}
         self._origin = origin_s
         self._format: tuple[str, str, int] | None = None
         self._until: float | None = None  # end of the last frame, seconds
         self.exhausted = False
 
     def read(self, span: Span) -> Mapping[SoundNeed, Wave]:
-        """(N,) samples in [-1, 1] by need; no entry without sound. Spans come in order of time."""
+        """(N,) samples in [-1, 1] by need, or (N, 2); no entry without sound. Spans come in order of time."""
         while not self.exhausted and (self._until is None or self._until < span.end_s + AHEAD_S):
             self._advance()
         cuts = {need: line.cut(span) for need, line in self._lines.items()}
         return {need: wave for need, wave in cuts.items() if wave is not None}
+
+    @property
+    def end_s(self) -> float:
+        """Until when there is sound, as far as it has been decoded."""
+        return self._until or 0.0
 
     @property
     def mute(self) -> bool:

@@ -1,11 +1,11 @@
+from .browser import Playable as Playable
+from .browser import playable as playable
 from .cache import FileCache as FileCache
 from .cache import default_folder as default_folder
 from .cache import name_in_cache as name_in_cache
 from .moment import write_moment as write_moment
 from .pictures import film_strip as film_strip
 from .pictures import thumbnail as thumbnail
-from .playable import Playable as Playable
-from .playable import playable as playable
 from .studio import Studio as Studio
 from .studio import StudioBusy as StudioBusy
 from .studio import work_inside as work_inside

@@ -33,7 +33,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -281,7 +281,7 @@ def written(index: Path, work: Path, texts: list[str], args: Args) -> None:
     initial = Path(shutil.copytree(index, work / "initial"))
     near = Searcher.load(index).encode(texts).packed[:, 0]
     rng, spawn = random.Random(args.seed), multiprocessing.get_context("spawn")
-    with served(index) as (port, pid), own_process() as clients:
+    with served(index) as (port, _), own_process() as clients:
         kills, results = 0, list[Result]()
         while kills < args.kills:
             asked = clients.submit(

@@ -210,6 +210,13 @@ class Timeline:
 class Decoder(Generic[AnyFrame]):
     """One forward pass over one track with one thread. Bad packets are skipped and counted."""
 
+    stream: VideoStream | AudioStream
+    bad_packets: int
+    _given: Timeline | None
+    _timeline: Timeline
+    _held: list[av.Packet[Any]]
+    _sparing: bool
+
     def __init__(
         self,
         path: Path,
@@ -223,14 +230,14 @@ class Decoder(Generic[AnyFrame]):
         ``timeline``: as learnt by a pass over the file; without it the file's own clock is used. ``start_s``: the
         first packet is the last key packet at or before that time; without one it is the file's.
         """
-        self._given = timeline
-        self._held: list[av.Packet[Any]] = []
+        self._given, self._held = timeline, []
         self.bad_packets = 0
         self._sparing = False
         self._open(path, kind)
         if start_s is not None:
             seeks = self._container.format.name in SEEKABLE and not self._timeline.joined
-            for back in (*(BACK_S if seeks else ()), None):
+            backs: tuple[float, ...] = BACK_S if seeks else ()
+            for back in (*backs, None):
                 if self._begin(start_s, back):
                     break
                 self._container.close()

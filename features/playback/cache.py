@@ -80,7 +80,7 @@ class FileCache:
         with suppress(OSError, InputError):  # whatever else may stand there
             file = open_file(self._folder / name)
             if os.fstat(file.fileno()).st_size:
-                os.utime(file.fileno())
+                _touch(file)
                 return file
             file.close()
         return None
@@ -138,6 +138,7 @@ class FileCache:
         size = os.fstat(file.fileno()).st_size
         if size > self._limit:
             return file
+        _touch(file)
         os.fsync(file.fileno())
         with os.fdopen(os.open(self._folder / ".bytes", BYTES), "r+b") as kept:
             fcntl.flock(kept, fcntl.LOCK_EX)
@@ -167,3 +168,7 @@ class FileCache:
             path.unlink(missing_ok=True)
             total -= size
         return total
+
+
+def _touch(file: BufferedReader) -> None:
+    os.utime(file.fileno(), ns=(time.time_ns(),) * 2)  # the system's own "now" is some milliseconds old

@@ -49,7 +49,7 @@ class Made:
 
     video: How
     audio: How
-    start_s: float  # where the moment begins on the time line of what was written: a copy starts at a key frame
+    start_s: float  # where the moment begins on its time line; what a copy has before that, an edit list hides
 
 
 def write_moment(path: Path, start_s: float, end_s: float, out: Path) -> Made:
@@ -84,10 +84,9 @@ def _write(path: Path, facts: MediaFacts, start_s: float, end_s: float, output: 
     pictures: Iterable[Any] = ()
     sounds: Iterable[Any] = ()
     copied = copied_pictures(path, facts, start_s, end_s)
-    begin_s = copied.start_s if copied is not None else start_s
-    sound = copied_sound(path, facts, begin_s, end_s) or _wave(path, facts, begin_s, end_s)
+    sound = copied_sound(path, facts, start_s, end_s) or _wave(path, facts, start_s, end_s)
     if copied is not None:
-        video, pictures = "copied", _given(output, copied)
+        video, pictures = "copied", _given(output, copied, max(start_s - copied.start_s, 0.0))
     elif facts.picture is not None:
         heard_s = sound.seconds if sound is not None else 0.0
         longest = LONGEST_HDR_SIDE if facts.picture.hdr else LONGEST_SIDE
@@ -102,12 +101,15 @@ def _write(path: Path, facts: MediaFacts, start_s: float, end_s: float, output: 
         raise MediaError(f"it has neither pictures nor sound from {start_s:g} to {end_s:g} s")
     for packet in merge(pictures, sounds, key=lambda packet: packet.dts * packet.time_base):
         output.mux(packet)
-    return Made(video=video, audio=audio, start_s=start_s - begin_s)
+    return Made(video=video, audio=audio, start_s=0.0)
 
 
-def _given(output: OutputContainer, copied: Copied) -> list[Any]:
+def _given(output: OutputContainer, copied: Copied, lead_s: float = 0.0) -> list[Any]:
+    """``lead_s``: of pictures before the moment, which an edit list hides, so that players begin with it."""
     stream = output.add_stream_from_template(copied.decoder.stream, opaque=True)
     for packet in copied.packets:
+        lead = round(lead_s / packet.time_base)
+        packet.pts, packet.dts = packet.pts - lead, packet.dts - lead
         packet.stream = stream
     return copied.packets
 
@@ -117,6 +119,9 @@ def _encoded_pictures(output: OutputContainer, first: Shown, more: Iterator[Show
     stream = output.add_stream("libx264", rate=30, options=X264, time_base=CLOCK)
     stream.width, stream.height = first[2].width, first[2].height
     context = stream.codec_context
+    matrix: Any = first[2].side_data.get("DISPLAYMATRIX")
+    if matrix is not None:
+        stream.set_display_matrix(np.frombuffer(bytes(matrix), np.int32, 9).tolist())
     context.color_range, context.colorspace, context.color_primaries, context.color_trc = LIMITED, *3 * (BT709,)
 
     def encoded() -> Iterator[Any]:

@@ -21,7 +21,7 @@ from index import Hit, Searcher, VideoHits
 from mee.errors import InputError, name_id
 from scripts.serve import media, schema
 from scripts.serve.keys import key_of, name_of
-from scripts.serve.schema import parameter, refusals, request_of, request_of_json
+from scripts.serve.schema import parameter, request_of, request_of_json
 from scripts.serve.service import TOP, Page, Service
 
 router = APIRouter(prefix="/api")
@@ -50,7 +50,10 @@ SENT_FIELDS = {"type": "object", "properties": {each["name"]: each["schema"] for
 def documented(answer: Any, *statuses: int, query: Sequence[Any] = (), **more: Any) -> dict[str, Any]:
     """How a route is documented: its answer, what else it may answer, and its parameters."""
     good = answer if isinstance(answer, dict) else {"model": answer}
-    return {"responses": {200: good, **refusals(*statuses)}, "openapi_extra": {"parameters": [*query], **more}}
+    return {
+        "responses": {200: good, **{status: {} for status in statuses}},
+        "openapi_extra": {"parameters": [*query], **more},
+    }
 
 
 def as_json(content: Any) -> Response:
@@ -217,7 +220,7 @@ async def clip(key: str, request: Request) -> Response:
     facts = await run(request, lambda searcher: searcher.video_index.facts(_known(searcher, name)))
     found = {**write.clip(*(facts.pop(each) for each in ("clip_id", "video", "start_s", "end_s"))), **facts}
     if write.pictures:
-        found["play"] = await media.play_of(request.app, name)
+        found["play"] = await media.play_of(request.app, key)
     return as_json(found)
 
 

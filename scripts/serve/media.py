@@ -27,6 +27,7 @@ from starlette.types import Receive, Scope, Send
 from features.errors import InputError, MediaError
 from features.files import open_inside
 from features.playback import (
+    LONGEST_S,
     FileCache,
     Playable,
     Studio,
@@ -43,17 +44,23 @@ from scripts.serve.keys import name_of
 
 FORMAT = 1  # of what is in the cache; raised when it is made in another way
 PICTURE_S, MOMENT_S = 20.0, 120.0  # that work may take
-RETRY_S = 2
 KNOWN = 10_000  # files of which is remembered how they play
 RANGE = re.compile(r"bytes=(?P<first>[0-9]{0,18})-(?P<last>[0-9]{0,18})(?<!=-)")  # one
 MIME = re.compile(r"(video|audio|image)/[a-z0-9.+-]+")
 NO_VIDEOS = "start mee serve with --videos FOLDER to see and play clips"
 Result = TypeVar("Result")
 
-router = APIRouter(
-    prefix="/api/clips",
-    responses={206: {}, 304: {}, 404: {}, 416: {}, 503: {}},
-)
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    206: {"description": "a part of the file"},
+    304: {"description": "the file is as it was"},
+    **{status: {} for status in (404, 416, 503)},
+}
+
+router = APIRouter(prefix="/api/clips", responses=RESPONSES)
+
+
+def _of(mime: str) -> dict[int | str, dict[str, Any]]:
+    return {200: {"content": {mime: {}}, "description": "the file"}}
 
 
 @dataclass(frozen=True)
@@ -83,7 +90,10 @@ class Media:
         if settings.videos is None:
             raise HTTPException(404, NO_VIDEOS)
         if not hasattr(state, "media"):
-            cache = FileCache(settings.cache or default_folder(), settings.cache_bytes)
+            try:
+                cache = FileCache(settings.cache or default_folder(), settings.cache_bytes)
+            except InputError as error:
+                raise _refusal(error) from None
             state.media = Media(settings.videos.absolute(), cache)
         media: Media = state.media
         return media
@@ -154,7 +164,7 @@ def source_of(app: FastAPI, key: str) -> Source:
         said = f"{video!r:.200} is no file inside the folder of videos; give --videos the folder that was indexed"
         raise HTTPException(404, said) from None
     status = os.fstat(file.fileno())
-    if row.get("file_bytes") not in (None, status.st_size):
+    if isinstance(recorded := row.get("file_bytes"), int) and recorded != status.st_size:
         file.close()
         said = f"{video!r:.200} has changed since it was indexed; run mee precompute and mee index again"
         raise HTTPException(404, said)
@@ -172,43 +182,39 @@ async def play_of(app: FastAPI, key: str) -> dict[str, Any]:
         source = await asyncio.to_thread(source_of, app, key)
         with source.file:
             how = await Media.of(app).how_played(source)
-    except HTTPException as error:
-        return {"kind": "none", "why": error.detail}
-    except MediaError as error:
-        return {"kind": "none", "why": f"this file cannot be played: {error}"}
-    start, end = 0.0, source.end_s - source.start_s
-    if how.direct and how.kind != "image":
+    except (HTTPException, StudioBusy, InputError) as error:
+        return {"kind": "none", "why": _refusal(error).detail}
+    url, start, end = f"/api/clips/{key}/moment.mp4", 0.0, min(source.end_s - source.start_s, LONGEST_S)
+    if how.direct:
         start, end = source.start_s + how.zero_s, source.end_s + how.zero_s
-    url = f"/api/clips/{key}/{'media' if how.direct else 'moment.mp4'}"
-    if how.direct and how.kind != "image":
-        url += f"#t={start:.3f},{end:.3f}"
+        url = f"/api/clips/{key}/media" + (f"#t={start:.3f},{end:.3f}" if how.kind != "image" else "")
     facts = {"kind": how.kind, "direct": how.direct, "mime": how.mime, "why": how.why}
     return facts | {"url": url, "start_s": start, "end_s": end}
 
 
 @router.head("/{key}/thumb", include_in_schema=False)
-@router.get("/{key}/thumb", response_class=FileResponse)
+@router.get("/{key}/thumb", response_class=FileResponse, responses=_of("image/jpeg"))
 async def thumb(request: Request, key: str) -> Response:
     """A picture of the clip."""
     return await _made(request, key, "image/jpeg", thumbnail)
 
 
 @router.head("/{key}/strip", include_in_schema=False)
-@router.get("/{key}/strip", response_class=FileResponse)
+@router.get("/{key}/strip", response_class=FileResponse, responses=_of("image/jpeg"))
 async def strip(request: Request, key: str) -> Response:
     """Eight pictures of the clip, side by side."""
     return await _made(request, key, "image/jpeg", film_strip)
 
 
 @router.head("/{key}/moment.mp4", include_in_schema=False)
-@router.get("/{key}/moment.mp4", response_class=FileResponse)
+@router.get("/{key}/moment.mp4", response_class=FileResponse, responses=_of("video/mp4"))
 async def moment(request: Request, key: str) -> Response:
     """The clip as an MP4 that browsers play."""
     return await _made(request, key, "video/mp4", write_moment)
 
 
 @router.head("/{key}/media", include_in_schema=False)
-@router.get("/{key}/media", response_class=FileResponse)
+@router.get("/{key}/media", response_class=FileResponse, responses=_of("*/*"))
 async def media(request: Request, key: str) -> Response:
     """The clip's whole file, where browsers play it as it is."""
     source = await asyncio.to_thread(source_of, request.app, key)
@@ -235,17 +241,21 @@ async def _answered(request: Request, work: Awaitable[Result]) -> Result:
         if not task.done():
             raise HTTPException(499, "the client has gone")
         return task.result()
-    except StudioBusy:
-        raise HTTPException(
-            503, "too much is converted at once; ask again", {"Retry-After": str(RETRY_S)}
-        ) from None
-    except MediaError as error:
-        raise HTTPException(404, f"it cannot be shown: {error}") from None
-    except InputError as error:
-        raise HTTPException(503, str(error), {"Retry-After": "60"}) from None
+    except (StudioBusy, InputError) as error:
+        raise _refusal(error) from None
     finally:
         gone.cancel()
         task.cancel()
+
+
+def _refusal(error: Exception) -> HTTPException:
+    if isinstance(error, HTTPException):
+        return error
+    if isinstance(error, MediaError):
+        return HTTPException(404, f"this file cannot be shown: {error}")
+    busy = isinstance(error, StudioBusy)
+    said = "too much is converted at once; ask again" if busy else str(error)
+    return HTTPException(503, said, {"Retry-After": "2" if busy else "60"})
 
 
 async def _gone(request: Request) -> None:

@@ -25,7 +25,7 @@ from scripts.serve.view import Cards
 router = APIRouter(include_in_schema=False)
 SHOWN, VALUES, KEPT = 24, 8, 64  # clips on the first page, values of a column, filters whose facets are kept
 HIDDEN = ("streams", "start_s", "end_s", "file_seconds", "file_bytes", "width", "audio_rate")  # filters know them
-FIRST = ("duration", "height", "fps", "video_codec", "audio_codec", "video")  # after the columns of the user
+FIRST = ("duration", "video_codec", "audio_codec", "height", "fps", "video")  # after the columns of the user
 EXAMPLES = {
     "appearance": "a person outdoors",
     "audio": "music is playing",
@@ -161,10 +161,10 @@ async def _facets(service: Service, library: Library, wanted: index.Request) -> 
 async def _library(request: Request) -> Library:
     """What is served, counted once a generation of the index."""
     service: Service = request.app.state.service
-    snapshot, library = getattr(request.app.state, "library", (None, None))
-    if library is None or snapshot is not service.searcher.video_index.snapshot:
-        snapshot, library = request.app.state.library = await service.run(_counted)
-    return library
+    held: tuple[Any, Library] | None = getattr(request.app.state, "library", None)
+    if held is None or held[0] is not service.searcher.video_index.snapshot:
+        held = request.app.state.library = await service.run(_counted)
+    return held[1]
 
 
 def _counted(searcher: Searcher) -> tuple[Any, Library]:

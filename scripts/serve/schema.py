@@ -295,13 +295,13 @@ class Facets(BaseModel):
 class Play(BaseModel):
     """How a clip is played."""
 
-    kind: str
-    url: str | None
-    direct: bool
-    mime: str | None
-    start_s: float
-    end_s: float
-    why: str
+    kind: str = Field(description="video, audio, image, or none")
+    url: str | None = None
+    direct: bool | None = Field(None, description="the file itself, not a converted part")
+    mime: str | None = None
+    start_s: float | None = Field(None, description="on the time line of what is played")
+    end_s: float | None = None
+    why: str = Field(description="why it is converted, or cannot be played")
 
 
 class Facts(Clip):
@@ -335,6 +335,7 @@ class Health(BaseModel):
     ok: bool
 
 
+GUARDED = (400, 401, 403, 421, 500)  # what any address may answer
 REFUSALS = {
     400: "something in the request cannot be used",
     401: "the token is missing or wrong",
@@ -342,17 +343,26 @@ REFUSALS = {
     404: "there is no such thing",
     408: "the body did not arrive in time",
     413: "the body is too long",
+    416: "the file has no such bytes",
     421: "the server is not known by this name",
     500: "the server failed",
     503: "too much is asked at once; Retry-After says when to ask again",
 }
 
 
-def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """For `responses=` of a route: what is answered in place of an answer, by the guard or with these statuses."""
-    return {
-        n: {"model": Problem, "description": REFUSALS[n]} for n in sorted({400, 401, 403, 421, 500, *statuses})
-    }
+def completed(document: dict[str, Any]) -> dict[str, Any]:
+    """An OpenAPI document with all that is answered in place of an answer, and nothing that never is."""
+    schemas = document["components"]["schemas"]
+    schemas["Problem"] = Problem.model_json_schema()
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    for route in (route for methods in document["paths"].values() for route in methods.values()):
+        route["responses"].pop("422", None)  # a key is any text
+        statuses = {*GUARDED, *(int(status) for status in route["responses"] if status >= "400")}
+        refused = {str(n): {"description": REFUSALS[n], "content": content} for n in statuses}
+        route["responses"] = dict(sorted((route["responses"] | refused).items()))
+    return document
 
 
 def body(kind: str, model: Any) -> dict[str, Any]:

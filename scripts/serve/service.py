@@ -309,7 +309,9 @@ class Service:
             notes.append("no clip fits the filters and has a stream of the experts searched with")
         if self._stale:
             notes.append("the index has changed and cannot be read; these hits are of the index as it was before")
-        return _Answer(request, found, {}, [note.removeprefix("note: ") for note in notes])
+        return _Answer(
+            request, found, self.searcher.weights(request), [note.removeprefix("note: ") for note in notes]
+        )
 
     def _done(self, work: Callable[[Searcher], Any]) -> Any:
         try:

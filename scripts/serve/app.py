@@ -93,7 +93,8 @@ async def _sentence(request: Request, error: Exception) -> Response:
             SENTENCES.get(status, "") if error.detail in ("Not Found", "Method Not Allowed") else error.detail
         )
     elif isinstance(error, RequestValidationError):
-        sentence = "a parameter cannot be used; /docs says what can be asked"
+        first = error.errors()[0]
+        sentence = schema.sentence_of(first, first["loc"][1:])
     elif isinstance(error, Gone):
         status = 404
     return security.refusal(request.scope, status, sentence, **headers)

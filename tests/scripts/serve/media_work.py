@@ -3,8 +3,9 @@
 import os
 import time
 
+from features.playback.playable import Playable
+
 from features.errors import MediaError
-from features.playback import Playable
 
 
 def playable(path):

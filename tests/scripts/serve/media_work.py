@@ -3,9 +3,8 @@
 import os
 import time
 
-from features.playback.playable import Playable
-
 from features.errors import MediaError
+from features.playback import Playable
 
 
 def playable(path):

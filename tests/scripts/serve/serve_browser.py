@@ -183,8 +183,9 @@ class Tab:
 
     def check(self) -> None:
         """Nothing left the origin, nothing failed, the console is empty, and no foreign script ran."""
-        assert self._logs() == []
-        assert self.js("return window.ran") is None
+        wrong = self._logs()
+        assert not wrong, wrong
+        assert self.js("return window.ran") is None, "a foreign script ran"
 
     def _logs(self) -> list[str]:
         wrong = [

@@ -13,7 +13,7 @@ from tests.scripts.serve.serve_world import COLUMN, HOSTILE, PLAYED, RUNS, UTTER
 
 pytestmark = pytest.mark.slow
 CLIPS = [f"{name}#t=4,6" for name in HOSTILE]
-ALL = {"q": "red", "top": 200, "size": 60}
+ALL = {"like": "h264.mp4#t=0,4", "top": 200, "size": 60}  # every clip with a stream of these
 STRANGE = (
     f"<img src=x onerror={RUNS}>",
     f"'\"><script>{RUNS}</script>",

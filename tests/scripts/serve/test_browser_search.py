@@ -92,7 +92,7 @@ def test_filter_by_facet_and_by_text(tab, keys):
     count = int(facet.text.split()[-1])
     facet.click()
     tab.until(lambda: shown(tab) == keys("red", where=WHERE), "filtered")
-    assert len(keys("red", size=None, where=WHERE)) == count
+    assert count == 4 * 3 + 7 * 2  # with the clips that no sentence finds
     tab.one(".chip .out").click()
     tab.until(lambda: shown(tab) == keys("red"), "all")
     tab.js("document.getElementById('advanced').open = true")

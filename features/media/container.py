@@ -272,11 +272,11 @@ class Decoder(Generic[AnyFrame]):
             self._held.append(packet)
             if not early or len(self._held) == HELD:
                 break
-        first = self._held[0] if self._held else None
-        if back is None or first is None or (self.stream.type == "video" and not first.is_keyframe):
-            return back is None
-        time = packet_time(first, self._base, in_stored_order(self._container))
-        return time is not None and time <= start_s + EPSILON_S
+        if back is None or not self._held:
+            return back is None or self.stream.type == "audio"  # no sound follows, wherever it ended
+        time = packet_time(self._held[0], self._base, in_stored_order(self._container))
+        key = self._held[0].is_keyframe or self.stream.type == "audio"
+        return key and time is not None and time <= start_s + EPSILON_S
 
     def packets(self) -> Iterator[av.Packet[Any]]:
         """Packets in file order, with their times on the clock of the timeline; none of no bytes."""

@@ -1,7 +1,7 @@
 """A moment of a file as a small MP4 that every browser plays: its header first, copied where that is safe.
 
-Pictures and sound are each copied or else converted to H.264 and AAC. The time line begins with the first picture;
-sound is put at its place on it, with silence where there is none.
+Pictures and sound are each copied, or else converted to H.264 and AAC. Both begin with the moment: what a copy
+holds before it is hidden by an edit list, and sound that begins later is preceded by silence.
 """
 
 from __future__ import annotations
@@ -45,11 +45,10 @@ How = Literal["copied", "converted", "none"]
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """What was written."""
+    """What was written; its time 0 is the moment's start."""
 
     video: How
     audio: How
-    start_s: float  # where the moment begins on its time line; what a copy has before that, an edit list hides
 
 
 def write_moment(path: Path, start_s: float, end_s: float, out: Path) -> Made:
@@ -86,7 +85,7 @@ def _write(path: Path, facts: MediaFacts, start_s: float, end_s: float, output: 
     copied = copied_pictures(path, facts, start_s, end_s)
     sound = copied_sound(path, facts, start_s, end_s) or _wave(path, facts, start_s, end_s)
     if copied is not None:
-        video, pictures = "copied", _given(output, copied, max(start_s - copied.start_s, 0.0))
+        video, pictures = "copied", _given(output, copied)
     elif facts.picture is not None:
         heard_s = sound.seconds if sound is not None else 0.0
         longest = LONGEST_HDR_SIDE if facts.picture.hdr else LONGEST_SIDE
@@ -101,15 +100,12 @@ def _write(path: Path, facts: MediaFacts, start_s: float, end_s: float, output: 
         raise MediaError(f"it has neither pictures nor sound from {start_s:g} to {end_s:g} s")
     for packet in merge(pictures, sounds, key=lambda packet: packet.dts * packet.time_base):
         output.mux(packet)
-    return Made(video=video, audio=audio, start_s=0.0)
+    return Made(video=video, audio=audio)
 
 
-def _given(output: OutputContainer, copied: Copied, lead_s: float = 0.0) -> list[Any]:
-    """``lead_s``: of pictures before the moment, which an edit list hides, so that players begin with it."""
+def _given(output: OutputContainer, copied: Copied) -> list[Any]:
     stream = output.add_stream_from_template(copied.decoder.stream, opaque=True)
     for packet in copied.packets:
-        lead = round(lead_s / packet.time_base)
-        packet.pts, packet.dts = packet.pts - lead, packet.dts - lead
         packet.stream = stream
     return copied.packets
 

@@ -18,6 +18,7 @@ from email.utils import formatdate
 from io import BufferedReader
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Lock
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
@@ -49,6 +50,7 @@ RANGE = re.compile(r"bytes=(?P<first>[0-9]{0,18})-(?P<last>[0-9]{0,18})(?<!=-)")
 MIME = re.compile(r"(video|audio|image)/[a-z0-9.+-]+")
 NO_VIDEOS = "start mee serve with --videos FOLDER to see and play clips"
 Result = TypeVar("Result")
+_MAKING = Lock()  # routes ask from several threads
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
     206: {"description": "a part of the file"},
@@ -80,8 +82,9 @@ class Media:
     videos: Path
     cache: FileCache
     pictures: Studio = field(default_factory=lambda: Studio(timeout=PICTURE_S))
+    links: TemporaryDirectory[str] = field(default_factory=lambda: TemporaryDirectory(prefix="mee-"))
     moments: Studio = field(default_factory=lambda: Studio(timeout=MOMENT_S))
-    playable: dict[tuple[str, int, int], Playable | MediaError] = field(default_factory=dict)
+    playable: dict[tuple[str, int, int], Playable] = field(default_factory=dict)
 
     @staticmethod
     def of(app: FastAPI) -> Media:
@@ -89,47 +92,41 @@ class Media:
         settings, state = app.state.settings, app.state
         if settings.videos is None:
             raise HTTPException(404, NO_VIDEOS)
-        if not hasattr(state, "media"):
-            try:
-                cache = FileCache(settings.cache or default_folder(), settings.cache_bytes)
-            except InputError as error:
-                raise _refusal(error) from None
-            state.media = Media(settings.videos.absolute(), cache)
+        with _MAKING:
+            if not hasattr(state, "media"):
+                try:
+                    cache = FileCache(settings.cache or default_folder(), settings.cache_bytes)
+                except InputError as error:
+                    raise _refusal(error) from None
+                state.media = Media(settings.videos.absolute(), cache)
         media: Media = state.media
         return media
+
+    def on(self, source: Source, work: Callable[..., Any]) -> tuple[Any, ...]:
+        """What a studio is asked for, but for further arguments."""
+        return work_inside, self.videos, source.stamp[0], Path(self.links.name), work
 
     async def how_played(self, source: Source) -> Playable:
         """Raises MediaError where the file cannot be read."""
         if source.stamp not in self.playable:
             if len(self.playable) >= KNOWN:
                 self.playable.clear()
-            file = self.videos, source.stamp[0]
-            with TemporaryDirectory(prefix="mee-") as place:
-                try:
-                    self.playable[source.stamp] = await self.pictures.ask(
-                        work_inside, *file, Path(place), playable
-                    )
-                except MediaError as error:
-                    self.playable[source.stamp] = error
-        known = self.playable[source.stamp]
-        if isinstance(known, MediaError):
-            raise known
-        return known
+            self.playable[source.stamp] = await self.pictures.ask(*self.on(source, playable))
+        return self.playable[source.stamp]
 
     async def made(self, source: Source, work: Callable[..., Any]) -> tuple[BufferedReader, str]:
         """A picture or an MP4 of a clip, and its name in the cache."""
-        video, span = source.stamp[0], (source.start_s, source.end_s)
-        facts = FORMAT, work.__name__, str(self.videos), *source.stamp, *span
+        span = source.start_s, source.end_s
+        name = name_in_cache(
+            "mp4" if work is write_moment else "jpg", FORMAT, work.__name__, str(self.videos), *source.stamp, *span
+        )
 
         async def make(path: Path) -> None:
-            of_file = self.videos, video, path.parent, work, *span
             if work is write_moment:
-                await self.moments.ask(work_inside, *of_file, path)
+                await self.moments.ask(*self.on(source, work), *span, path)
             else:
-                jpeg = await self.pictures.ask(work_inside, *of_file)
-                await asyncio.to_thread(path.write_bytes, jpeg)
+                await asyncio.to_thread(path.write_bytes, await self.pictures.ask(*self.on(source, work), *span))
 
-        name = name_in_cache("mp4" if work is write_moment else "jpg", *facts)
         return await self.cache.get(name, make), name
 
 
@@ -138,8 +135,10 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """At the app's end the processes are ended; they start when the first picture is asked for."""
     yield
     media: Media | None = getattr(app.state, "media", None)
-    for studio in (media.pictures, media.moments) if media is not None else ():
-        await studio.__aexit__()
+    if media is not None:
+        for studio in (media.pictures, media.moments):
+            await studio.__aexit__()
+        media.links.cleanup()
 
 
 def source_of(app: FastAPI, key: str) -> Source:

@@ -22,12 +22,13 @@ def beeps(seconds: float, channels: int = 1) -> bytes:
 
 
 def write(path: Path, pictures: str, sound: str = "", seconds=10, after="", late=0.0, rate=FPS, pixels="yuv420p"):
-    """``pictures``, ``sound``: the program's words for each track, "" for none; ``late``: the sound, in seconds."""
+    """``pictures``, ``sound``: the program's words for each track, "" for none; ``late``: seconds, the sound."""
     words, given = [], None
+    sound += f" -af asetpts=PTS+{late}/TB" if late else ""
     if sound:
         raw = path.with_suffix(".f32")
         raw.write_bytes(beeps(seconds))
-        words += ["-itsoffset", late, "-f", "f32le", "-ar", RATE, "-ac", 1, "-i", raw]
+        words += ["-f", "f32le", "-ar", RATE, "-ac", 1, "-i", raw]
     if pictures:
         given = ffmpeg_program.numbered(round(seconds * rate)).tobytes()
         size = "x".join(map(str, ffmpeg_program.SIZE))
@@ -65,3 +66,15 @@ def heard(path: Path) -> np.ndarray:
     loud = np.abs(wave) > 0.1
     times = np.flatnonzero(loud) / rate
     return times[np.diff(times, prepend=-1.0) > 0.5]
+
+
+def turned(path: Path, matrix) -> Path:
+    """With another display matrix in its header."""
+    data = bytearray(path.read_bytes())
+    place = data.index(b"tkhd") + 44
+    numbers = np.frombuffer(bytes(data[place : place + 36]), ">i4").copy()
+    numbers[[0, 1, 3, 4]] = np.array(matrix) << 16
+    data[place : place + 36] = numbers.tobytes()
+    result = path.with_stem(path.stem + "".join(map(str, matrix)))
+    result.write_bytes(data)
+    return result

@@ -1,7 +1,5 @@
 """Moments written as MP4 show and sound like the moment asked for, whatever file they come from."""
 
-from pathlib import Path
-
 import av
 import numpy as np
 import pytest
@@ -27,7 +25,7 @@ FILES = {
     "h264.mov": (H264, PCM, CV),
     "h264.ts": (H264, AAC, CC),
     "h264.flv": (H264, AAC, CC),
-    "h264.avi": (H264, "-c:a libmp3lame", VC),
+    "h264.avi": (H264.replace("bframes=2", "bframes=0"), "-c:a libmp3lame", VC),
     "open.mkv": (H264.replace("keyint", "open-gop=1:keyint"), AAC, VC),
     "hevc.mp4": (HEVC, AAC, VC),
     "hevc.mkv": (HEVC, OPUS, VC),
@@ -73,13 +71,13 @@ def moment(tmp_path):
     return write
 
 
-def check(made, out, start, end, pictures=True, sound=True, shift=0.0):
+def check(out, start, end, pictures=True, sound=True, shift=0.0):
     """Pictures tell the right second all the time, and tones are where they belong."""
     if pictures:
         for time in np.linspace(start, end - 0.05, 7):
-            assert films.at(out, made.start_s + time - start) == pytest.approx(time + shift, abs=CLOSE_S)
+            assert films.at(out, time - start) == pytest.approx(time + shift, abs=CLOSE_S)
     if sound:
-        due = np.arange(np.ceil(start), end - 0.1) - start + made.start_s
+        due = np.arange(np.ceil(start), end - 0.1) - start
         tones = films.heard(out)
         assert [np.abs(tones - time).min() for time in due] == pytest.approx([0] * len(due), abs=TOGETHER_S)
 
@@ -90,32 +88,34 @@ def test_shows_and_sounds_like_the_moment(name, film, moment):
     path = film(name, pictures, sound, pixels="yuv422p10le" if "prores" in name else "yuv420p")
     made, out = moment(path, 4.2, 7.4)
     assert (made.video, made.audio) == how
-    check(made, out, 4.2, 7.4)
+    check(out, 4.2, 7.4)
     assert out.read_bytes().index(b"moov") < 64  # the header comes first
     with av.open(str(out)) as result:
-        assert result.duration / av.time_base == pytest.approx(made.start_s + 3.2, abs=0.25)
+        assert result.duration / av.time_base == pytest.approx(3.2, abs=0.25)
         assert result.streams.video[0].codec_context.pix_fmt == "yuv420p"
 
 
-@pytest.mark.parametrize("name", ["h264.mp4", "h264.mkv", "h264.ts", "hevc.mp4", "hevc.ts", "mpeg2.mpg", "wmv.wmv"])
+@pytest.mark.parametrize(
+    "name", ["h264.mp4", "h264.mkv", "h264.ts", "hevc.mp4", "hevc.ts", "mpeg2.mpg", "wmv.wmv"]
+)
 @pytest.mark.parametrize("span", [(0.0, 2.0), (8.5, 10.0)])
 def test_at_both_ends(name, span, film, moment):
-    made, out = moment(film(name, *FILES[name][:2]), *span)
-    check(made, out, *span)
+    _, out = moment(film(name, *FILES[name][:2]), *span)
+    check(out, *span)
 
 
 @pytest.mark.parametrize("name", ["late.mkv", "late.ts", "late.mp4"])
 @pytest.mark.parametrize("pictures", [H264, HEVC])
 def test_of_a_file_whose_clock_starts_late(name, pictures, film, moment):
-    made, out = moment(film(name, pictures, AAC, after="-output_ts_offset 1000"), 4.2, 7.4)
-    check(made, out, 4.2, 7.4)
+    _, out = moment(film(name, pictures, AAC, after="-output_ts_offset 1000"), 4.2, 7.4)
+    check(out, 4.2, 7.4)
 
 
 @pytest.mark.parametrize("name", ["mute.mp4", "mute.avi"])
 def test_without_sound(name, film, moment):
     made, out = moment(film(name, H264), 3.0, 5.0)
     assert made.audio == "none"
-    check(made, out, 3.0, 5.0, sound=False)
+    check(out, 3.0, 5.0, sound=False)
     with av.open(str(out)) as result:
         assert not result.streams.audio
 
@@ -124,7 +124,7 @@ def test_without_sound(name, film, moment):
 def test_sound_that_begins_late_is_preceded_by_silence(sound, film, moment):
     made, out = moment(film("late_sound.mkv", HEVC, sound, late=3.25), 2.0, 6.0)
     assert made.audio == "converted"
-    check(made, out, 2.0, 6.0, sound=False)
+    check(out, 2.0, 6.0, sound=False)
     assert films.heard(out) == pytest.approx([1.25, 2.25, 3.25], abs=TOGETHER_S)
 
 
@@ -132,22 +132,23 @@ def test_sound_that_begins_late_is_preceded_by_silence(sound, film, moment):
 def test_sound_alone(name, sound, how, film, moment):
     made, out = moment(film(name, "", sound), 4.2, 7.4)
     assert (made.video, made.audio) == ("none", how)
-    check(made, out, 4.2, 7.4, pictures=False)
+    check(out, 4.2, 7.4, pictures=False)
     with pytest.raises(MediaError, match="neither"):
         moment(film(name, "", sound), 20.0, 21.0)
 
 
-@pytest.mark.parametrize(("pictures", "how", "lead"), [(H264, "copied", 9.0), (HEVC, "converted", 0.0)])
-def test_a_long_group_of_pictures(pictures, how, lead, film, moment):
-    made, out = moment(film("long.mkv", pictures.replace("keyint=50", "keyint=250")), 9.0, 10.0)
-    assert (made.video, made.start_s) == (how, pytest.approx(lead, abs=0.05))
-    check(made, out, 9.0, 10.0, sound=False)
+@pytest.mark.parametrize(("pictures", "how"), [(H264, "copied"), (HEVC, "converted")])
+def test_a_long_group_of_pictures(pictures, how, film, moment):
+    long = pictures.replace("keyint=50", "keyint=250:scenecut=0")
+    made, out = moment(film("long.mkv", long), 9.0, 10.0)
+    assert made.video == how
+    check(out, 9.0, 10.0, sound=False)
 
 
 def test_a_key_picture_too_long_ago(film, moment):
     endless = H264.replace("keyint=50", "keyint=1000:min-keyint=1000:scenecut=0")
     made, out = moment(film("endless.mkv", endless, seconds=15, rate=15), 13.0, 14.0)
-    assert (made.video, made.start_s) == ("converted", 0.0)
+    assert made.video == "converted"
     assert films.at(out, 0.5) * films.FPS == pytest.approx(13.5 * 15, abs=2)
 
 
@@ -157,9 +158,9 @@ def test_of_files_that_were_joined(name, film, moment, tmp_path):
     path = tmp_path / name
     path.write_bytes(2 * part.read_bytes())
     for start in (2.2, 13.2):
-        made, out = moment(path, start, start + 2)
+        _, out = moment(path, start, start + 2)
         shift = 0.0 if start < 10 else -probe_file(part).picture.end_s
-        check(made, out, start, start + 2, sound=False, shift=shift)
+        check(out, start, start + 2, sound=False, shift=shift)
 
 
 @pytest.mark.parametrize("name", ["h264.mkv", "hevc.ts", "mpeg2.mpg", "xvid.avi"])
@@ -167,8 +168,8 @@ def test_of_a_file_that_was_cut_off(name, film, moment, tmp_path):
     data = film(name, *FILES[name][:2]).read_bytes()
     path = tmp_path / name
     path.write_bytes(data[: len(data) * 6 // 10])
-    made, out = moment(path, 2.2, 4.0)
-    check(made, out, 2.2, 4.0)
+    _, out = moment(path, 2.2, 4.0)
+    check(out, 2.2, 4.0)
 
 
 def test_at_most_thirty_seconds(film, moment):
@@ -211,38 +212,27 @@ def test_looks_as_extractors_see_it(name, film, moment):
     pictures, more = LOOKS[name]
     path = film(name, pictures.replace(" -display_rotation 90", ""), seconds=3, **more)
     if "rotated" in name:
-        path = turned(path, films.TURNED["rotate"])
-    same(path, *moment(path, 1.0, 2.0))
+        path = films.turned(path, films.TURNED["rotate"])
+    same(path, moment(path, 1.0, 2.0)[1])
 
 
 @pytest.mark.parametrize("turn", films.TURNED)
 @pytest.mark.parametrize("codec", [H264, HEVC])
 def test_turned_pictures(turn, codec, film, moment):
-    path = turned(film("turned.mp4", codec, seconds=3), films.TURNED[turn])
+    path = films.turned(film("turned.mp4", codec, seconds=3), films.TURNED[turn])
     made, out = moment(path, 1.0, 2.0)
     assert made.video == ("copied" if (turn, codec) == ("rotate", H264) else "converted")
-    same(path, made, out)
+    same(path, out)
 
 
-def turned(path: Path, matrix) -> Path:
-    """With another display matrix in its header."""
-    data = bytearray(path.read_bytes())
-    place = data.index(b"tkhd") + 44
-    numbers = np.frombuffer(bytes(data[place : place + 36]), ">i4").copy()
-    numbers[[0, 1, 3, 4]] = np.array(matrix) << 16
-    data[place : place + 36] = numbers.tobytes()
-    result = path.with_stem(path.stem + "".join(map(str, matrix)))
-    result.write_bytes(data)
-    return result
-
-
-def same(path, made, out, start=1.0):
+def same(path, out, start=1):
     """The reader of extractors sees the same in the moment as in the file, at 5 pictures of it."""
     need = FrameNeed(fps=10, size=64)
     before, after = (next(iter(read_clips(file, "v", (need,)))).frames[need] for file in (path, out))
-    first, second = round(start * 10), round(made.start_s * 10)
-    old, new = before.pixels[first : first + 9 : 2], after.pixels[second : second + 9 : 2]
-    assert old.shape == new.shape
+    old, new = before.pixels[10 * start : 10 * start + 9 : 2], after.pixels[:9:2]
+    assert old.shape[1] == new.shape[1]
+    assert old.shape[2] == pytest.approx(new.shape[2], abs=1)  # sizes are even
+    old, new = (pixels[:, :, : min(old.shape[2], new.shape[2])] for pixels in (old, new))
     assert np.abs(old.astype(int) - new).mean(axis=(1, 2, 3)).max() < 6
     assert not probe_file(out).picture.interlaced
     assert not probe_file(out).picture.hdr

@@ -132,7 +132,11 @@ def test_work_on_a_file_gets_a_path_with_its_ending_and_nothing_outside(tmp_path
     (library / "out.png").symlink_to(tmp_path / "outside.png")
     (tmp_path / "outside.png").write_bytes(b"hidden")
     assert work_inside(library, "a.PNG", place, Path.read_bytes) == b"picture"
-    (tmp_path / "other").mkdir()
-    assert work_inside(library, "a.PNG", tmp_path / "other", str).endswith(".PNG")
+    seen = {
+        work_inside(library, "a.PNG", place, str) for _ in range(2)
+    }  # so that what is known of a file is found
+    assert len(seen) == 1
+    assert seen.pop().endswith(".PNG")
     with pytest.raises(ValueError, match=r"out\.png"):
         work_inside(library, "out.png", place, Path.read_bytes)
+    assert list(place.iterdir()) == []

@@ -152,7 +152,8 @@ def test_neighbours_are_in_order_of_time_and_keep_the_query(client, at, first, l
 
 def test_why_it_was_found(client, searcher):
     clip = f"{FILM}#t=25,30"
-    page = page_of(client, clip, "q=a+dog&top=3")
+    query = "q=a+dog&top=3&video=a+film.mp4"
+    page = page_of(client, clip, query)
     hit = searcher.explain(Request(sentence="a dog"), clip)
     assert page.one(kind="score").text == f"Score {hit.score:.3f}"
     told = {name: share.contribution for name, share in hit.experts.items()}
@@ -160,7 +161,9 @@ def test_why_it_was_found(client, searcher):
     assert len(page.all("rect")) == 2
     assert "0.25 × 0.60" in page.one(kind="why").text
     assert "nothing said" in page.one(kind="why").text
-    assert "/?q=a+dog&top=3" in [it.attributes["href"] for it in page.all("a")]
+    assert [it.text for it in page.all("a") if it.attributes["href"] == f"/?{query}"] == [
+        "Back to the hits", "The search in this video alone"
+    ]  # fmt: skip
     assert not page_of(client, STILL, "q=a+dog&only=audio").all(kind="why")
 
 

@@ -15,7 +15,7 @@ CHROMIUM, DRIVER = map(Path, ("/usr/bin/chromium", "/usr/bin/chromedriver"))  # 
 FLAGS = "headless=new no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
 FLAGS += " disable-component-update disable-sync disable-dev-shm-usage hide-scrollbars mute-audio"
 SHOTS = os.environ.get("MEE_SHOTS")  # a folder for pictures of what the tests saw
-PATIENCE_S = 15  # until something has surely failed
+PATIENCE_S = 40  # until something has surely failed
 CLOCK = """
 const video = document.querySelector('video'), canvas = document.createElement('canvas');
 const pen = canvas.getContext('2d', {willReadFrequently: true});
@@ -53,7 +53,7 @@ def serving(index: Path, *flags: object):
     given = {"cwd": Path(__file__).parents[3], "env": {**os.environ, "OMP_NUM_THREADS": "1"}}
     with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True, **given) as process:
         try:
-            ready, _, _ = select.select([process.stdout], [], [], 4 * PATIENCE_S)
+            ready, _, _ = select.select([process.stdout], [], [], 2 * PATIENCE_S)
             line = process.stdout.readline() if ready else ""
             assert "http://" in line, f"mee serve said {line!r}"
             yield line[line.index("http://") :].split()[0].rstrip("/")

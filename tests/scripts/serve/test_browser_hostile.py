@@ -36,9 +36,8 @@ def shown(text):
     return " ".join(visible(text).split())
 
 
-@pytest.mark.parametrize("path", ["/", "/hits"])
-def test_hits_with_hostile_names(tab, path):
-    tab.open(path, **ALL)
+def test_hits_with_hostile_names(tab):
+    tab.open(**ALL)
     found = tab.js("return [...document.querySelectorAll('article.hit')].map(it => it.textContent)")
     assert len(found) > 50
     assert tab.js(QUIET) == []
@@ -92,7 +91,8 @@ def test_hostile_requests_are_text(tab, field):
 
 @pytest.mark.parametrize("form", ["csv", "json", "edl", "otio", "ffmpeg"])
 def test_exports_hold_hostile_names(origin, form):
-    query = [("form", form), *(("key", key_of(clip)) for clip in CLIPS)]
+    clips = [clip for clip in CLIPS if form != "ffmpeg" or "\n" not in clip]  # its list cannot hold it
+    query = [("form", form), *(("key", key_of(clip)) for clip in clips)]
     with urllib.request.urlopen(f"{origin}/api/export?{urlencode(query)}") as answer:
         content, headers = answer.read().decode(), answer.headers
     assert headers["Content-Disposition"].startswith("attachment")

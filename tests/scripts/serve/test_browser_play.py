@@ -1,5 +1,7 @@
 """Moments play at the right second in Chromium, whatever holds them: the picture itself tells its time."""
 
+from itertools import cycle
+
 import pytest
 
 from scripts.serve.keys import key_of
@@ -28,8 +30,7 @@ def plays(tab, media, start_s):
     return now["heard"]
 
 
-@pytest.mark.parametrize("moment", [0, 1, 2])
-@pytest.mark.parametrize("name", PLAYED)
+@pytest.mark.parametrize(("name", "moment"), [*zip(PLAYED, cycle((1, 2))), ("mpeg2.ts", 0), ("mpeg2.mpg", 2)])
 def test_a_moment_plays_at_its_second(tab, name, moment):
     start_s = moment * CLIP_S
     media = clip_page(tab, f"{name}#t={start_s},{start_s + CLIP_S}")

@@ -61,6 +61,9 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 router = APIRouter(prefix="/api/clips", responses=RESPONSES)
 
 
+NO_PICTURE: dict[int | str, dict[str, Any]] = {204: {"description": "the file is sound alone"}}
+
+
 def _of(mime: str) -> dict[int | str, dict[str, Any]]:
     return {200: {"content": {mime: {}}, "description": "the file"}}
 
@@ -195,17 +198,17 @@ async def play_of(app: FastAPI, key: str) -> dict[str, Any]:
 
 
 @router.head("/{key}/thumb", include_in_schema=False)
-@router.get("/{key}/thumb", response_class=FileResponse, responses=_of("image/jpeg"))
+@router.get("/{key}/thumb", response_class=FileResponse, responses=_of("image/jpeg") | NO_PICTURE)
 async def thumb(request: Request, key: str) -> Response:
     """A picture of the clip."""
-    return await _made(request, key, "image/jpeg", thumbnail)
+    return await _picture(request, key, thumbnail)
 
 
 @router.head("/{key}/strip", include_in_schema=False)
-@router.get("/{key}/strip", response_class=FileResponse, responses=_of("image/jpeg"))
+@router.get("/{key}/strip", response_class=FileResponse, responses=_of("image/jpeg") | NO_PICTURE)
 async def strip(request: Request, key: str) -> Response:
     """Eight pictures of the clip, side by side."""
-    return await _made(request, key, "image/jpeg", film_strip)
+    return await _picture(request, key, film_strip)
 
 
 @router.head("/{key}/moment.mp4", include_in_schema=False)
@@ -225,6 +228,16 @@ async def media(request: Request, key: str) -> Response:
         source.file.close()
         raise HTTPException(404, f"browsers do not play this file as it is ({how.why}); ask for moment.mp4")
     return _send(request, source.file, f"{source.stamp[2]:x}-{source.stamp[1]:x}", how.mime, "private, no-cache")
+
+
+async def _picture(request: Request, key: str, work: Callable[..., Any]) -> Response:
+    """A picture; nothing, which is no error, of a file that is sound alone."""
+    try:
+        return await _made(request, key, "image/jpeg", work)
+    except HTTPException as error:
+        if error.status_code != 404 or (await play_of(request.app, key))["kind"] != "audio":
+            raise
+        return Response(status_code=204)
 
 
 async def _made(request: Request, key: str, mime: str, work: Callable[..., Any]) -> Response:

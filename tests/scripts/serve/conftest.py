@@ -1,8 +1,4 @@
-"""Small indexes with a text side; and for the browser's tests one browser and one world a session.
-
-A text side encodes a sentence the same in any company. A test of the browser has a page of its own, on which
-nothing may go wrong unseen.
-"""
+"""Small indexes whose text side encodes a sentence the same in any company; a library, and a browser to see it."""
 
 import shutil
 

@@ -170,11 +170,6 @@ class Timeline:
         self._ends: dict[int, float] = {}  # by track: when the last packet ended, shifted
         self._place = 0
 
-    @property
-    def joined(self) -> bool:
-        """Whether the clock was found to restart."""
-        return bool(self._starts)
-
     def learn(self, packet: av.Packet[Any]) -> None:
         """Detect a restart of the clock, and shift the packet."""
         if not self._joinable or packet.dts is None or packet.size == 0:
@@ -235,7 +230,7 @@ class Decoder(Generic[AnyFrame]):
         self._sparing = False
         self._open(path, kind)
         if start_s is not None:
-            seeks = self._container.format.name in SEEKABLE and not self._timeline.joined
+            seeks = self._container.format.name in SEEKABLE
             if not (seeks and any(self._begin(start_s, back) for back in BACK_S)):
                 if seeks:
                     self._container.close()

@@ -137,11 +137,20 @@ def test_without_sound(name, film, moment):
 
 
 @pytest.mark.parametrize("sound", [AAC, PCM])
-def test_sound_that_begins_late_is_preceded_by_silence(sound, film, moment):
-    made, out = moment(film("late_sound.mkv", HEVC, sound, late=3.25), 2.0, 6.0)
+@pytest.mark.parametrize("late", [1.25, 3.25])
+def test_sound_that_begins_late_is_preceded_by_silence(sound, late, film, moment):
+    made, out = moment(film("late_sound.mkv", HEVC, sound, late=late), late - 0.75, late + 3)
     assert made.audio == "converted"
-    check(out, 2.0, 6.0, sound=False)
-    assert films.heard(out) == pytest.approx([1.25, 2.25, 3.25], abs=TOGETHER_S)
+    check(out, late - 0.75, late + 3, sound=False)
+    assert films.heard(out) == pytest.approx([0.75, 1.75, 2.75], abs=TOGETHER_S)
+
+
+def test_a_gap_in_the_sound_becomes_silence(media, moment, tmp_path):
+    pieces = [(0.0, media.tone(1.4)), (2.2, media.tone(1.0))]
+    path = media.write(tmp_path / "gap.mkv", [media.plain(0)] * 40, sounds=pieces)
+    made, out = moment(path, 1.0, 3.0)
+    assert made.audio == "converted"
+    assert films.heard(out) == pytest.approx([0.0, 1.2], abs=TOGETHER_S)
 
 
 @pytest.mark.parametrize(("name", "sound", "how"), [("a.m4a", AAC, "copied"), ("a.wav", PCM, "converted")])
@@ -250,8 +259,8 @@ def same(path, out, start=1):
     assert old.shape[2] == pytest.approx(new.shape[2], abs=1)  # sizes are even
     old, new = (pixels[:, :, : min(old.shape[2], new.shape[2])] for pixels in (old, new))
     assert np.abs(old.astype(int) - new).mean(axis=(1, 2, 3)).max() < 6
-    assert not probe_file(out).picture.interlaced
-    assert not probe_file(out).picture.hdr
+    made = probe_file(out).picture
+    assert [made.interlaced, made.hdr, made.orientation.mirrored] == [False] * 3
 
 
 def test_nothing_is_left_of_what_fails(film, tmp_path):

@@ -63,9 +63,6 @@ def ids(found):
     return [hit.clip_id for hit in found]
 
 
-# ---- one batch
-
-
 def test_what_is_asked_while_a_search_runs_is_searched_together_and_equal_requests_once(searcher, monkeypatch):
     requests = [asked(), asked(where="number > 4"), asked(), asked(weights={"audio": 1.0}), asked(top=3)]
     alone = [searcher.search([request])[0] for request in requests]
@@ -102,29 +99,23 @@ def test_a_request_that_cannot_be_answered_is_refused_alone(searcher, monkeypatc
     assert isinstance(outcomes[id(broken)], RuntimeError)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    callers=st.lists(
-        st.tuples(
-            st.sampled_from([*SOME, ""]), st.integers(0, 3), st.integers(0, 3) | st.none(), st.integers(1, 9)
-        ),
-        min_size=1,
-        max_size=30,
-    )
+# sentence, or "": a clip that is not there; ms before he asks; half ms until he leaves; top
+CALLER = st.tuples(
+    st.sampled_from([*SOME, ""]), st.integers(0, 3), st.none() | st.integers(0, 3), st.integers(1, 9)
 )
-def test_in_any_company_everyone_gets_what_he_asked_for(searcher, callers):
-    """(sentence, or "": a clip that is not there; steps before he asks; steps until he leaves; top)."""
 
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(callers=st.lists(CALLER, min_size=1, max_size=30))
+def test_in_any_company_everyone_gets_what_he_asked_for(searcher, callers):
     def request_of(sentence, top):
         return asked(sentence, top=top) if sentence else Request(like="nobody", top=top)
 
     async def call(service, sentence, before, patience, top):
-        for _ in range(before):
-            await asyncio.sleep(0.001)
+        await asyncio.sleep(before / 1000)
         task = asyncio.create_task(service.search(request_of(sentence, top), size=top))
         if patience is not None:
-            for _ in range(patience):
-                await asyncio.sleep(0.0005)
+            await asyncio.sleep(patience / 2000)
             task.cancel()
         return (await asyncio.gather(task, return_exceptions=True))[0]
 
@@ -162,9 +153,6 @@ def test_who_has_gone_is_not_searched_for(searcher, monkeypatch):
     assert batches == [[asked(SOME[0]), asked(SOME[3])]]
     assert 'mee_errors_total{kind="cancelled"} 2' in metrics
     assert "mee_searches_total 2" in metrics
-
-
-# ---- limits
 
 
 def test_a_full_queue_says_when_to_come_back_and_recovers(searcher, monkeypatch):

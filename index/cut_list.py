@@ -1,6 +1,6 @@
 """Cut lists: moments as a table, as JSON, or as a sequence of cuts for editing programs.
 
-    csv      clip_id, video, start_s, end_s, fps, streams
+    csv      clip_id, video, start_s, end_s, streams, fps
     json     the same in a document with a title
     edl      CMX 3600 for any editing program: at most 999 cuts, timecode without dropped frames
     otio     OpenTimelineIO, Timeline.1: a track of pictures, and one of sound where a clip has any
@@ -30,21 +30,16 @@ from urllib.parse import quote
 from index.video_index import Moment
 from mee.errors import InputError, name_id
 
-STILL_S = 5.0
-LONGEST_S = 1e9  # of a video; what claims more is cut
-FPS = 25.0  # where none is known
-MOST_FRAMES = 99  # a second, in a timecode
-EVENTS = 999
-START_S = 3600  # of the sequence
+STILL_S, LONGEST_S = 5.0, 1e9  # of a video; what claims more is cut
+FPS, MOST_FPS = 25.0, 99  # frames a second where they are unknown, and in a timecode
+EVENTS, START_S, REEL = 999, 3600, 8  # of an EDL: most cuts, start of the sequence, letters of a reel
 FORMULA = re.compile(r"[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")  # what one begins with, also in full width
 LINE = re.compile(r"[\n\r\0]")  # what ffmpeg ends a line at
 FFMPEG = (  # the list alone would begin each cut at a key frame
-    "ffmpeg -f concat -safe 0 -segment_time_metadata 1 -i THIS_FILE -vf select=concatdec_select "
+    "ffmpeg -copyts -f concat -safe 0 -segment_time_metadata 1 -i THIS_FILE -vf select=concatdec_select "
     "-af aselect=concatdec_select,aresample=async=1 out.mp4",
     "It joins videos that have the same codecs, size and sound.",
 )
-REEL = 8  # letters
-COLUMNS = ("clip_id", "video", "start_s", "end_s", "fps", "streams")
 SOUND = "audio"  # the expert that only clips with sound have
 
 
@@ -74,39 +69,38 @@ def _span(moment: Moment) -> tuple[float, float]:
     return start, end if end > start else start + STILL_S
 
 
-def _csv(moments: Sequence[Moment], title: str, folder: Path | None) -> str:
-    def cell(value: Any) -> Any:
-        return f"'{value}" if isinstance(value, str) and FORMULA.match(value) else value
+def _frames(moment: Moment, rate: float) -> tuple[int, int]:
+    """The first, and how many."""
+    start, end = (round(second * rate) for second in _span(moment))
+    return start, max(1, end - start)
 
+
+def _csv(moments: Sequence[Moment], title: str, folder: Path | None) -> str:
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(COLUMNS)
+    writer.writerow(Moment._fields)
     for each in moments:
-        values = (each.clip_id, each.video, each.start_s, each.end_s, each.fps, " ".join(each.streams))
-        writer.writerow(map(cell, values))
+        cells = [*each[:4], " ".join(each.streams), each.fps]
+        writer.writerow(f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) else cell for cell in cells)
     return text.getvalue()
 
 
 def _json(moments: Sequence[Moment], title: str, folder: Path | None) -> str:
-    rows = [{name: getattr(each, name) for name in COLUMNS} for each in moments]
-    return json.dumps({"title": title, "moments": rows}, indent=1) + "\n"
+    return json.dumps({"title": title, "moments": [each._asdict() for each in moments]}, indent=1) + "\n"
 
 
 def _edl(moments: Sequence[Moment], title: str, folder: Path | None) -> str:
     """The lines of a CMX 3600 edit decision list."""
     if len(moments) > EVENTS:
-        raise InputError(
-            f"an EDL holds {EVENTS} cuts, and these are {len(moments):,}; take fewer, or another form"
-        )
-    rates = Counter(each.fps for each in moments if each.fps and round(each.fps) in range(1, MOST_FRAMES + 1))
+        raise InputError(f"an EDL holds {EVENTS} cuts, and these are {len(moments):,}; take another form")
+    rates = Counter(each.fps for each in moments if each.fps and round(each.fps) in range(1, MOST_FPS + 1))
     rate = rates.most_common(1)[0][0] if rates else FPS
     why = f"AS {rates[rate]} OF {len(moments)} CUTS HAVE" if rates else "AS THE RATES OF THE VIDEOS ARE UNKNOWN"
     lines = [f"TITLE: {_ascii(title)[:70]}", "FCM: NON-DROP FRAME", "", f"* {rate:g} FRAMES A SECOND, {why}"]
     reels = _reels([each.video for each in moments])
     record = START_S * round(rate)
     for number, each in enumerate(moments, start=1):
-        start, end = (round(second * rate) for second in _span(each))
-        length = max(1, end - start)
+        start, length = _frames(each, rate)
         codes = (_timecode(frame, round(rate)) for frame in (start, start + length, record, record + length))
         track = "AA/V" if SOUND in each.streams else "V"
         lines.append(f"{number:03d}  {reels[each.video]:<8} {track:<5} C        {' '.join(codes)}")
@@ -138,46 +132,32 @@ def _reels(videos: Sequence[str]) -> dict[str, str]:
 
 
 def _otio(moments: Sequence[Moment], title: str, folder: Path | None) -> str:
-    """The Timeline as the library opentimelineio 0.17 writes it, less what may be left out."""
-    sound = any(SOUND in each.streams for each in moments)
-    kinds = ["Video", "Audio"] if sound else ["Video"]
+    """What the library opentimelineio reads; what it takes for granted is left out."""
+    kinds = ["Video", *(["Audio"] if any(SOUND in each.streams for each in moments) else [])]
     tracks = [
-        {
-            "OTIO_SCHEMA": "Track.1",
-            "name": kind,
-            "kind": kind,
-            "children": [_item(each, kind, folder) for each in moments],
-        }
+        _made("Track.1", name=kind, kind=kind, children=[_item(each, kind, folder) for each in moments])
         for kind in kinds
     ]
-    stack = {"OTIO_SCHEMA": "Stack.1", "name": "tracks", "children": tracks}
-    return json.dumps({"OTIO_SCHEMA": "Timeline.1", "name": title, "tracks": stack}, indent=1) + "\n"
+    stack = _made("Stack.1", name="tracks", children=tracks)
+    return json.dumps(_made("Timeline.1", name=title, tracks=stack), indent=1) + "\n"
 
 
 def _item(moment: Moment, kind: str, folder: Path | None) -> dict[str, Any]:
     """A moment on a track, or a gap of its length where it has no sound."""
     rate = moment.fps or FPS
-    start, end = (round(second * rate) for second in _span(moment))
-    span = {
-        "OTIO_SCHEMA": "TimeRange.1",
-        "start_time": _time(start, rate),
-        "duration": _time(max(1, end - start), rate),
-    }
+    start, length = _frames(moment, rate)
+    zero, first, long = (_made("RationalTime.1", value=float(n), rate=rate) for n in (0, start, length))
     if kind == "Audio" and SOUND not in moment.streams:
-        return {"OTIO_SCHEMA": "Gap.1", "source_range": span | {"start_time": _time(0, rate)}}
+        return _made("Gap.1", source_range=_made("TimeRange.1", start_time=zero, duration=long))
     path = _path(moment.video, folder)
-    address = Path(path).as_uri() if folder else quote(path)
-    return {
-        "OTIO_SCHEMA": "Clip.2",
-        "name": moment.clip_id,
-        "source_range": span,
-        "media_references": {"DEFAULT_MEDIA": {"OTIO_SCHEMA": "ExternalReference.1", "target_url": address}},
-        "active_media_reference_key": "DEFAULT_MEDIA",
-    }
+    media = _made("ExternalReference.1", target_url=Path(path).as_uri() if folder else quote(path))
+    span = _made("TimeRange.1", start_time=first, duration=long)
+    references = {"media_references": {"DEFAULT_MEDIA": media}, "active_media_reference_key": "DEFAULT_MEDIA"}
+    return _made("Clip.2", name=moment.clip_id, source_range=span, **references)
 
 
-def _time(frames: int, rate: float) -> dict[str, Any]:
-    return {"OTIO_SCHEMA": "RationalTime.1", "value": float(frames), "rate": rate}
+def _made(schema: str, **fields: Any) -> dict[str, Any]:
+    return {"OTIO_SCHEMA": schema, **fields}
 
 
 def _ffmpeg(moments: Sequence[Moment], title: str, folder: Path | None) -> str:

@@ -165,13 +165,13 @@ def _bars(numbers: Any) -> Iterator[tuple[Span, int]]:
 
 def _edges(low: float, high: float) -> list[float]:
     """Of bars from low to high, which differ, or a little beyond; of whole numbers they are whole."""
-    whole = isinstance(low, int)
-    width = (Fraction(high) - Fraction(low)) / BARS
+    whole, first, last = isinstance(low, int), Fraction(low), Fraction(high)  # floats would round
+    width = (last - first) / BARS
     power = Fraction(10) ** math.floor(math.log10(width))
     step = next(times * power for times in (1, 2, 5, 10, 20) if times * power >= width)
     step = max(step, Fraction(1)) if whole else step
-    edges = [low // step * step]
-    while edges[-1] < high:
+    edges = [first // step * step]
+    while edges[-1] < last:
         edges.append(edges[-1] + step)
     least, largest = (-(2**63), 2**63 - 1) if whole else (-sys.float_info.max, sys.float_info.max)
     return list(dict.fromkeys(type(low)(min(max(edge, least), largest)) for edge in edges))

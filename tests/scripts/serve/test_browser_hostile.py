@@ -89,8 +89,14 @@ def test_exports(origin, form):
         assert len(list(csv.reader(io.StringIO(content, newline="")))) == 1 + len(clips)
     elif form in ("json", "otio"):
         assert json.loads(content)
-    else:
+    elif form == "edl":
         assert all(line.isprintable() for line in content.splitlines())
+    else:
+        assert {line.split()[0] for line in content.splitlines()} == {
+            "ffconcat",
+            "#",
+            *"file inpoint outpoint".split(),
+        }
 
 
 def test_marked_hits_are_downloaded(tab, tmp_path):

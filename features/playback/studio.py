@@ -51,11 +51,11 @@ class Studio:
     async def __aexit__(self, *_: object) -> None:
         """Kill the processes; those who still ask get a MediaError."""
         self._closed = True
-        for unwanted, _ in self._running.values():
+        for unwanted, _process in self._running.values():
             unwanted.set()
         await asyncio.to_thread(self._threads.shutdown)
-        for process in self._all:
-            process.close()
+        for each in self._all:
+            each.close()
 
     async def ask(self, work: Callable[..., Result], *arguments: Any) -> Result:
         """What a function of a module returns in a worker process; all is pickled.

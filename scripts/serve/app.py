@@ -29,12 +29,14 @@ SENTENCES = {
     404: "there is nothing at this address; start at /, or read /docs",
     405: "this address is asked in another way; /docs says how",
 }
-EXAMPLES = {  # of each route, for /docs
-    "/api/search": "?q=a+dog&also=0.5*at+night&less=a+cat&size=3",
-    "/api/explain": "?q=a+dog&clip=KEY",
-    "/api/facets": "?where=duration+%3C+30&column=video_codec",
-    "/api/export": "?form=edl&q=a+dog&top=20",
-    "/api/videos/{key}/clips": "?around=KEY&count=5",
+EXAMPLES = {  # of routes, for /docs
+    "GET /api/search": "/api/search?q=a+dog&also=0.5*at+night&less=a+cat&size=3",
+    "POST /api/search": '{"sentence": "a dog", "also": [{"weight": -1, "sentence": "a cat"}], "size": 3}',
+    "GET /api/explain": "/api/explain?q=a+dog&clip=KEY",
+    "GET /api/facets": "/api/facets?where=duration+%3C+30&column=video",
+    "GET /api/export": "/api/export?form=edl&q=a+dog&top=20",
+    "POST /api/export": "form=csv&key=KEY",
+    "GET /api/videos/{key}/clips": "/api/videos/VIDEO_KEY/clips?around=KEY&count=5",
 }
 router = APIRouter()
 

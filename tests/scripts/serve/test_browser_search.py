@@ -103,9 +103,9 @@ def test_filter_by_facet_and_by_text(tab, keys):
     tab.one(".chip .out").click()
     tab.until(lambda: shown(tab) == keys("red"), "all")
     tab.js("document.getElementById('advanced').open = true")
-    for wrong in ("end_s <", "colour == 1"):
+    for column, wrong in (("end_s", "end_s <"), ("colour", "colour == 1")):
         write_filter(tab, wrong)
-        tab.until(lambda name=wrong.split()[0]: name in tab.text("#where-note.problem"), "what is wrong")
+        tab.until(lambda column=column: column in tab.text("#where-note.problem"), "what is wrong")
         assert tab.all("#where[aria-invalid=true]")
     write_filter(tab, "end_s < 5")
     tab.until(lambda: shown(tab) == keys("red", where="end_s < 5"), "filtered")

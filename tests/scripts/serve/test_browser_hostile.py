@@ -92,7 +92,13 @@ def test_exports(origin, form):
     elif form == "edl":
         assert all(line.isprintable() for line in content.splitlines())
     else:
-        assert {line.split()[0] for line in content.splitlines()} == {*"# ffconcat file inpoint outpoint".split()}
+        assert {line.split()[0] for line in content.splitlines()} == {
+            "#",
+            "ffconcat",
+            "file",
+            "inpoint",
+            "outpoint",
+        }
 
 
 def test_marked_hits_are_downloaded(tab, tmp_path):

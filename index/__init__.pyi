@@ -1,3 +1,7 @@
+from .cut_list import FORMS as FORMS
+from .cut_list import cut_list as cut_list
+from .facets import Facet as Facet
+from .facets import facets as facets
 from .filter import Filter as Filter
 from .hit import Hit as Hit
 from .hit import Said as Said
@@ -9,4 +13,5 @@ from .storage import Entries as Entries
 from .storage import IndexWriter as IndexWriter
 from .storage import Origin as Origin
 from .sync import synchronise as synchronise
+from .video_index import Moment as Moment
 from .video_index import VideoIndex as VideoIndex

@@ -16,6 +16,7 @@ text, nodes outside the grammar are refused, and `pyarrow.compute` evaluates the
 from __future__ import annotations
 
 import ast
+import json
 import keyword
 import math
 import re
@@ -87,9 +88,7 @@ class Filter:
         Raises:
             InputError: it names an unknown column, or compares what cannot be compared.
         """
-        types = {one.name: one.type for one in together(table.schema for table in tables)}
-        columns = {name: kind for name, kind in types.items() if name not in HIDDEN} | {"duration": pa.float64()}
-        masks = []
+        columns, masks = filterable(tables), []
         for table in tables:
             found = self._found(table, columns)
             if isinstance(found, pa.Scalar):
@@ -236,12 +235,7 @@ class _Evaluation:
             there = ", ".join(map(spelled, self.columns))
             hint = did_you_mean(name, map(spelled, self.columns))
             raise wrong(self.text, f"names no column: {name_id(name)}{hint}; there are {there}")
-        if name == "duration":
-            return _Operand(name, pc.subtract(self.table["end_s"], self.table["start_s"]))
-        data = self.table[name] if name in self.table.column_names else pa.nulls(len(self.table))
-        if pa.types.is_null(data.type):
-            data = data.cast(self.columns[name])
-        return _Operand(name, data)
+        return _Operand(name, values_of(self.table, name, self.columns[name]))
 
     def value(self, node: ast.expr) -> _Operand:
         """A number, a text, True or False."""
@@ -273,11 +267,31 @@ class _Evaluation:
         return wrong(self.text, f"holds {name_id(there or ast.unparse(node))[1:-1]}; {LANGUAGE}; {QUOTE}")
 
 
+def filterable(tables: Sequence[pa.Table]) -> dict[str, pa.DataType]:
+    """The columns that a filter of these tables may name."""
+    types = {one.name: one.type for one in together(table.schema for table in tables)}
+    return {name: kind for name, kind in types.items() if name not in HIDDEN} | {"duration": pa.float64()}
+
+
+def values_of(table: pa.Table, column: str, kind: pa.DataType) -> Any:
+    """What a filter compares: a column of a table; where the table has none, nulls of a type."""
+    if column == "duration":
+        return pc.subtract(table["end_s"], table["start_s"])
+    data = table[column] if column in table.column_names else pa.nulls(len(table))
+    return data.cast(kind) if pa.types.is_null(data.type) else data
+
+
 def spelled(column: str) -> str:
     """A column as a filter writes it."""
-    if column.isidentifier() and not keyword.iskeyword(column):
+    if column.isidentifier() and not keyword.iskeyword(column) and normalize("NFKC", column) == column:
         return column
-    return f"column({column!r})" if "`" in column else f"`{column}`"
+    return f"`{column}`" if column.isprintable() and column and "`" not in column else f"column({quoted(column)})"
+
+
+def quoted(text: str) -> str:
+    """A text as a filter writes it: what cannot be seen is escaped."""
+    written = json.dumps(text, ensure_ascii=False)  # JSON's escapes are among Python's
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in written)
 
 
 def wrong(text: str, what: str) -> InputError:

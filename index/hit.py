@@ -159,7 +159,8 @@ def _shares(
             for n, partition in enumerate(some):
                 if m in partition.words:
                     words = segments[partition.segment].words[m]
-                    by_row = text[n].astype(np.float64) @ words.values[words.of(int(partition.rows[rows[n]]))].T
+                    its_rows = words.values[words.of(int(partition.rows[rows[n]]))].astype(np.float64)
+                    by_row = (text[n, :, None] * its_rows).sum(-1)  # (T, n); no @: the same bits in any company
                     products[n] = by_row.max(1)
                     if factor[n].max() > 0:
                         best[n][m] = int(by_row[factor[n].argmax()].argmax())

@@ -7,7 +7,7 @@ with equal weights for its experts. Requests that only name words list the clips
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import cache, cached_property
 from itertools import compress, groupby, islice
@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from index.exact import Ranked
 from index.hit import Hit, VideoHits, best_videos, first_count, hits_of, said
 from index.queries import Queries
-from index.request import STREAMS, Request
-from index.storage import text_name
+from index.request import Request
+from index.selection import Matching, both, selection_of
+from index.storage import Snapshot, text_name
 from index.text_side import TextSide
-from index.video_index import VideoIndex
+from index.video_index import Masks, VideoIndex
 from mee.checkpoint import changed_since, fingerprint
 from mee.errors import InputError, did_you_mean
 from mee.layout import Layout
@@ -35,9 +36,7 @@ if TYPE_CHECKING:
     from mee.model import MEE
 
 Answer = list[Hit] | list[VideoHits]
-Mask = NDArray[np.bool_]
-Matching = Mapping[int, Mask]  # of experts of words, by number: which rows of a segment's words were asked for
-Selection = Sequence[Mask | None]  # for each segment which rows of its table may be found; None: all
+HELD = 256  # sentences whose queries are kept
 
 
 @final
@@ -91,6 +90,7 @@ class Searcher:
             _check_layout(video_index, model)
         self.video_index = video_index
         self.text = model if isinstance(model, Text) else Text(lambda: model, reason="it was given")
+        self._held: tuple[Snapshot, dict[str, tuple[Queries, Queries]]] = video_index.snapshot, {}
 
     @classmethod
     def load(
@@ -192,7 +192,7 @@ class Searcher:
             InputError: as `search`.
         """
         _check_experts(request, self.video_index.layout)
-        _selection_of(request, self.video_index)
+        selection_of(request, self.video_index)
 
     def search(self, requests: Sequence[Request]) -> list[Answer]:
         """Find clips, or videos, for each request, the best first.
@@ -208,18 +208,62 @@ class Searcher:
         together: dict[tuple[object, ...], list[int]] = {}
         for number in asking:
             together.setdefault(requests[number].shared, []).append(number)
-        answers = {n: self._listed(request) for n, request in enumerate(requests) if not request.asks}
+        answers = {n: self._list(request) for n, request in enumerate(requests) if not request.asks}
         for numbers in together.values():
             found = self._ranked_together(requests[numbers[0]], [queries[number] for number in numbers])
             answers.update(zip(numbers, found))
         return [answers[number] for number in range(len(requests))]
 
+    def weights(self, request: Request) -> dict[str, float]:
+        """The weight of each expert for a clip that has all of them, as in `Share`; {}: clips are only listed.
+
+        Raises:
+            InputError: as `search`.
+        """
+        if not request.asks:
+            return {}
+        layout = self.video_index.layout
+        every = np.ones((1, len(layout.names)), dtype=bool)
+        factors = self._queries_of([request], again=True)[0].factors(every, layout.missing)[0, 0]  # (T, M)
+        return {name: float(np.abs(its).sum()) for name, its in zip(layout.names, factors.T)}
+
+    def explain(self, request: Request, clip_id: str) -> Hit:
+        """A clip as a hit of a request, whether or not the request's filters and `top` let it be found.
+
+        Its rank is among the clips that the request may find and itself; `by_video` and `min_score` do not count.
+        If the search finds the clip, too, both hits are the same.
+
+        Raises:
+            InputError: as `search`; or there is no such clip, or it has none of the experts that are asked for.
+        """
+        index, (number, row) = self.video_index, self.video_index.find(clip_id)
+        clip_id = index.moments([clip_id])[0].clip_id  # which may be spelled differently
+        selection, matching = selection_of(request, index)
+        if selection is not None and (mask := selection[number]) is not None:
+            mask = mask.copy()
+            mask[row] = True
+            selection = [mask if n == number else each for n, each in enumerate(selection)]
+        if not request.asks:
+            listed = self._clips_of(selection or ())
+            place = [its for _, _, its, _ in listed].index(clip_id)
+            return self._with_words([_listed(place + 1, listed[place])], matching)[0]
+        query = self._queries_of([request], again=True)[0]
+        for count in (request.top, len(index) + 1) if index.snapshot.segments[number].place(row) else ():
+            ranked = index.rank(query, count, where=selection, plain=request.plain, exact=request.exact)
+            if clip_id in ranked.ids[0]:
+                place = ranked.ids[0].index(clip_id)
+                one = np.s_[:, place : place + 1]
+                alone = Ranked(ranked.partitions, ranked.scores[one], ranked.number[one], ranked.row[one])
+                found = hits_of(alone, query, index, plain=request.plain)[0]
+                return replace(self._with_words(found, matching)[0], rank=place + 1)
+        raise InputError(f"clip {clip_id!r} has none of the experts that the search uses, so it has no score")
+
     def _ranked_together(self, request: Request, queries: Sequence[Queries]) -> Iterable[Answer]:
         """Hits for queries whose requests differ in nothing else."""
         index, plain = self.video_index, request.plain
-        selection, matching = _selection_of(request, index)
+        selection, matching = selection_of(request, index)
 
-        def hits(queries: Queries, count: int, selection: Selection | None) -> list[list[Hit]]:
+        def hits(queries: Queries, count: int, selection: Masks | None) -> list[list[Hit]]:
             ranked = index.rank(queries, count, where=selection, plain=plain, exact=request.exact)
             found = hits_of(ranked, queries, index, plain=plain)
             least = -np.inf if request.min_score is None else request.min_score
@@ -232,32 +276,36 @@ class Searcher:
             def wider(count: int, inside: Collection[str] | None, outside: Collection[str]) -> list[Hit]:
                 within = selection
                 if inside is not None:
-                    within = _both(within, _of_videos(index, inside))
+                    within = both(within, index.of_videos(inside))
                 if outside:
-                    within = _both(within, [~mask for mask in _of_videos(index, outside)])
+                    within = both(within, [~mask for mask in index.of_videos(outside)])
                 return hits(query, count, within)[0]
 
             return best_videos(first, wider, top=request.top, moments=request.moments)
 
         return map(videos, queries, hits(Queries.stacked(queries), first_count(request.top), selection))
 
-    def _listed(self, request: Request) -> Answer:
+    def _list(self, request: Request) -> Answer:
         """Clips that are not scored, by video and time."""
-        selection, matching = _selection_of(request, self.video_index)
+        selection, matching = selection_of(request, self.video_index)
+        clips = self._clips_of(selection or ())
+
+        def hits(clips: Iterable[tuple[Any, ...]], top: int) -> list[Hit]:
+            return self._with_words(list(map(_listed, range(1, top + 1), clips)), matching)
+
+        if not request.by_video:
+            return hits(clips, request.top)
+        videos = enumerate(islice(groupby(clips, key=itemgetter(0)), request.top), start=1)
+        return [VideoHits(rank, video, tuple(hits(its, request.moments))) for rank, (video, its) in videos]
+
+    def _clips_of(self, selection: Masks) -> list[tuple[Any, ...]]:
+        """Video, start, id and end of clips, by video and time."""
         found: list[tuple[Any, ...]] = []
-        for segment, mask in zip(self.video_index.snapshot.segments, selection or ()):
+        for segment, mask in zip(self.video_index.snapshot.segments, selection):
             kept = np.logical_and.reduce([each for each in (mask, segment.live) if each is not None])
             columns = [segment.table.arrow[name] for name in ("video", "start_s", "clip_id", "end_s")]
             found += (tuple(each[row].as_py() for each in columns) for row in np.flatnonzero(kept).tolist())
-
-        def hits(clips: Iterable[tuple[Any, ...]], top: int) -> list[Hit]:
-            some = enumerate(islice(clips, top), start=1)
-            return self._with_words([Hit(n, it, video, a, b, 0.0, {}) for n, (video, a, it, b) in some], matching)
-
-        if not request.by_video:
-            return hits(sorted(found), request.top)
-        videos = enumerate(islice(groupby(sorted(found), key=itemgetter(0)), request.top), start=1)
-        return [VideoHits(rank, video, tuple(hits(clips, request.moments))) for rank, (video, clips) in videos]
+        return sorted(found)
 
     def _with_words(self, hits: list[Hit], matching: Sequence[Matching]) -> list[Hit]:
         """The same, each with the first words of its clip that were asked for, in place of what fits best."""
@@ -265,15 +313,36 @@ class Searcher:
         for place, hit in enumerate(hits if matching else ()):
             number, row = self.video_index.find(hit.clip_id)
             its = [(m, segments[number].words[m], rows) for m, rows in matching[number].items()]
-            first = {names[m]: said(words, row, int(rows[words.of(row)].argmax())) for m, words, rows in its}
+            first = {
+                names[m]: said(words, row, int(fitting.argmax()))
+                for m, words, rows in its
+                if (fitting := rows[words.of(row)]).any()
+            }
             hits[place] = replace(hit, words=hit.words | first)
         return hits
 
-    def _queries_of(self, requests: Sequence[Request]) -> list[Queries]:
-        """A single query for each request that has one; each sentence is encoded once."""
+    def _encoded(self, sentences: Sequence[str], again: bool) -> tuple[Queries, Queries]:
+        """Sentences as `Text.encode` has them and as `encode`; again: those of the last searches as they were."""
+        if self._held[0] is not self.video_index.snapshot:
+            self._held = self.video_index.snapshot, {}
+        held = self._held[1]
+        if again and all(sentence in held for sentence in sentences):
+            plain, text = zip(*(held[sentence] for sentence in sentences))
+            return Queries.stacked(plain), Queries.stacked(text)
+        whole = self.text.encode(sentences)
+        scaled = self.video_index.scaled(whole)
+        for row, sentence in enumerate(sentences[:HELD]):
+            held.pop(sentence, None)
+            held[sentence] = whole.part(np.array([row])), scaled.part(np.array([row]))
+        for sentence in list(held)[:-HELD]:
+            del held[sentence]
+        return whole, scaled
+
+    def _queries_of(self, requests: Sequence[Request], *, again: bool = False) -> list[Queries]:
+        """A single query for each request that has one; each sentence is encoded once; again: as `_encoded`."""
         layout = self.video_index.layout
         sentences = list(dict.fromkeys(sentence for request in requests for sentence in request.sentences))
-        plain = self.text.encode(sentences) if sentences else None
+        plain, text = self._encoded(sentences, again) if sentences else (None, None)
         reached = layout.names if plain is None else [*compress(layout.names, np.isfinite(plain.logits[0, 0]))]
         for request in requests:
             _check_experts(request, layout)
@@ -285,7 +354,6 @@ class Searcher:
             if request.sentences and not set(used) & set(reached):
                 others = f"give a clip alone (--like), or search by {' or '.join(reached)}, too"
                 raise InputError(f"no sentence reaches {', '.join(used)}: {others}")
-        text = None if plain is None else self.video_index.scaled(plain)
         row_of = {sentence: row for row, sentence in enumerate(sentences)}
         queries = []
         for request in requests:
@@ -306,6 +374,11 @@ class Searcher:
         return queries
 
 
+def _listed(rank: int, clip: tuple[Any, ...]) -> Hit:
+    video, start_s, clip_id, end_s = clip
+    return Hit(rank, clip_id, video, start_s, end_s, 0.0, {})
+
+
 def _check_layout(video_index: VideoIndex, model: MEE) -> None:
     if video_index.layout != model.layout:
         raise InputError(f"the index holds {video_index.layout}, the model makes {model.layout}")
@@ -317,65 +390,3 @@ def _check_experts(request: Request, layout: Layout) -> None:
         if name not in layout.names:
             known = ", ".join(layout.names)
             raise InputError(f"there is no expert {name!r}{did_you_mean(name, layout.names)}; there are {known}")
-
-
-# ---- the clips that requests may find
-
-
-def _selection_of(request: Request, video_index: VideoIndex) -> tuple[Selection | None, Sequence[Matching]]:
-    """The clips that a request may find, None: all; and of each segment the words that it asks for, if it does.
-
-    Raises:
-        InputError: its filter or its words do not fit the index, or its video or clip is not in it.
-    """
-    if request.where is not None or request.video is not None or request.words:  # else `rank` reads maps first
-        video_index.snapshot.check()
-    segments = video_index.snapshot.segments
-    selection: Selection | None = None
-    if request.where is not None:
-        from index.filter import Filter
-
-        selection = Filter.parse(request.where).masks([segment.table.arrow for segment in segments])
-    if request.video is not None:
-        masks = _of_videos(video_index, [request.video])
-        live = [True if segment.live is None else segment.live for segment in segments]
-        if not any((mask & alive).any() for mask, alive in zip(masks, live)):
-            masks = _of_videos(video_index, [video_index.snapshot.names.need(request.video, "video")[0]])
-        selection = _both(selection, masks)
-    if request.like is not None:  # but not the clip itself
-        number, row = video_index.find(request.like)
-        others = np.ones(len(segments[number].table), dtype=bool)
-        others[row] = False
-        selection = _both(selection, [others if n == number else None for n in range(len(segments))])
-    matching: list[dict[int, Mask]] = [{} for _ in segments]
-    for name, words in request.words.items():
-        if STREAMS[name] not in video_index.layout.words:
-            raise InputError(
-                f"the index has no words of a stream '{STREAMS[name]}', so --{name} cannot find any: extract it "
-                f"(mee precompute VIDEOS STORE --streams {STREAMS[name]}), and make model and index again"
-            )
-        m = video_index.layout.names.index(STREAMS[name])
-        masks = [np.zeros(len(segment.table), dtype=bool) for segment in segments]
-        for segment, mask, found in zip(segments, masks, matching):
-            if m in segment.words:
-                found[m] = segment.words[m].containing(words)
-                mask[segment.words[m].clip[found[m]]] = True
-        selection = _both(selection, masks)
-    return selection, matching if request.words else []
-
-
-def _of_videos(video_index: VideoIndex, videos: Collection[str]) -> list[Mask]:
-    """The clips of some videos."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    names = pa.array(sorted(videos), pa.string())
-    tables = (segment.table.arrow for segment in video_index.snapshot.segments)
-    return [np.asarray(pc.is_in(table["video"], value_set=names).to_numpy(), dtype=bool) for table in tables]
-
-
-def _both(one: Selection | None, other: Selection) -> Selection:
-    """The clips of both; None has all."""
-    if one is None:
-        return other
-    return [b if a is None else a if b is None else a & b for a, b in zip(one, other)]

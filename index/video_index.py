@@ -15,9 +15,11 @@ ways, and every device, give the same results.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Sequence
+from itertools import compress
 from pathlib import Path
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +27,7 @@ from numpy.typing import NDArray
 from index.exact import Ranked, search_approximately, search_proven
 from index.queries import FEW, Doubles, Queries, pattern_vectors
 from index.scanners import PROVEN, RERANK, TINY, Partition, gpu_usable
-from index.storage import Origin, Snapshot, packed_of, read_snapshot, refreshed
+from index.storage import STANDARD, Origin, Segment, Snapshot, packed_of, read_snapshot, refreshed
 from mee.errors import InputError
 from mee.layout import Layout
 
@@ -36,7 +38,20 @@ if TYPE_CHECKING:
     from mee.model import TextEmbedding
 
 BATCH = 1024  # queries ranked together
-Masks = Sequence[NDArray[np.bool_] | None]
+FASTEST = 1000.0  # frames a second that a file may have
+Mask = NDArray[np.bool_]  # of the rows of a segment's table
+Masks = Sequence[Mask | None]  # of each segment; None: all rows
+
+
+class Moment(NamedTuple):
+    """A clip as a part of its video."""
+
+    clip_id: str
+    video: str
+    start_s: float
+    end_s: float  # start_s of a still
+    streams: tuple[str, ...] = ()  # that it has
+    fps: float | None = None  # of the video; None: unknown
 
 
 @final
@@ -91,7 +106,7 @@ class VideoIndex:
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
         queries = queries if isinstance(queries, Queries) else Queries.of(queries)
-        partitions = self._partitions(where)
+        partitions = self.partitions(where)
         if not partitions or not len(queries):
             return Ranked.empty(len(queries))
         k = min(k, sum(partition.count for partition in partitions))
@@ -139,7 +154,7 @@ class VideoIndex:
         found = [self.rank(part, 1, plain=True, exact=True).scores.max(1, initial=-np.inf) for part in parts]
         return np.concatenate(found).reshape(len(sentences), -1).astype(np.float64)
 
-    def _partitions(self, where: Masks | None) -> list[Partition]:
+    def partitions(self, where: Masks | None) -> list[Partition]:
         """Those in which something may be found."""
         partitions = []
         for partition in self.snapshot.partitions:
@@ -184,6 +199,87 @@ class VideoIndex:
         assert found is not None
         return found
 
+    def meant_video(self, name: str) -> str:
+        """The video of a name, or the one that it means (mee/data/names.py).
+
+        Raises:
+            InputError: there is none, or the name may mean several.
+        """
+        masks = zip(self.of_videos([name]), self.snapshot.segments)
+        if any((mask if segment.live is None else mask & segment.live).any() for mask, segment in masks):
+            return name  # the index need not be read for its names
+        return self.snapshot.names.need(name, "video")[0]
+
+    def of_videos(self, videos: Collection[str]) -> list[Mask]:
+        """For each segment which rows of its table are clips of some videos; removed ones are among them."""
+        import pyarrow as pa
+        import pyarrow.compute as pc  # here: most searches need none of it
+
+        names = pa.array(sorted(videos), pa.string())
+        tables = (segment.table.arrow for segment in self.snapshot.segments)
+        return [np.asarray(pc.is_in(table["video"], value_set=names).to_numpy(), dtype=bool) for table in tables]
+
+    def clips_of(self, video: str) -> list[Moment]:
+        """The clips of a video in order of time, those without a stream included.
+
+        Raises:
+            InputError: as `meant_video`.
+        """
+        self.snapshot.check()
+        found: list[Moment] = []
+        for mask, segment in zip(self.of_videos([self.meant_video(video)]), self.snapshot.segments):
+            found += self._moments(segment, np.flatnonzero(mask if segment.live is None else mask & segment.live))
+        return sorted(found, key=lambda moment: (moment.start_s, moment.clip_id))
+
+    def moments(self, clip_ids: Sequence[str]) -> list[Moment]:
+        """Clips as parts of their videos, in the order in which they are given.
+
+        Raises:
+            InputError: as `find`.
+        """
+        places = [self.find(clip_id) for clip_id in clip_ids]
+        return [self._moments(self.snapshot.segments[number], np.array([row]))[0] for number, row in places]
+
+    def _moments(self, segment: Segment, rows: NDArray[np.int64]) -> list[Moment]:
+        """Some rows of a segment's table."""
+        made = []
+        for facts in _rows(segment, rows, (*Moment._fields[:4], "pattern", "fps")):
+            fps = facts.pop("fps", None)
+            usable = type(fps) in (int, float) and 0 < fps <= FASTEST
+            streams = compress(self.layout.names, map("1".__eq__, facts.pop("pattern")))
+            made.append(Moment(**facts, streams=tuple(streams), fps=float(fps) if usable else None))
+        return made
+
+    def facts(self, clip_id: str) -> dict[str, Any]:
+        """What is known of a clip, as plain containers, for JSON.
+
+        clip_id, video, start_s, end_s; `columns`: of the files and the metadata, None: nothing is known, or no
+        finite number; `streams`, `missing`: the experts that it has and lacks; `words`: of each expert of words
+        its utterances or lines, as start_s, end_s and text.
+
+        Raises:
+            InputError: as `find`.
+        """
+        number, row = self.find(clip_id)
+        segment, clip = self.snapshot.segments[number], np.array([row])
+        (moment,), (values,) = self._moments(segment, clip), _rows(segment, clip, self.snapshot.columns.names)
+        own = {name: values.get(name) for name in self.snapshot.columns.names if name not in STANDARD}
+        words = {}
+        for m, its in segment.words.items():
+            lines = its.of(row)
+            if lines.stop > lines.start:
+                table = its.table.slice(lines.start, lines.stop - lines.start).drop_columns("clip")
+                words[self.layout.names[m]] = table.rename_columns(["start_s", "end_s", "text"]).to_pylist()
+        return {
+            **dict(zip(Moment._fields[:4], moment)),
+            "columns": {
+                n: None if isinstance(it, float) and not math.isfinite(it) else it for n, it in own.items()
+            },
+            "streams": list(moment.streams),
+            "missing": [name for name in self.layout.names if name not in moment.streams],
+            "words": words,
+        }
+
     def clip_query(self, clip_id: str) -> Queries:
         """A clip as a query for clips like it: its vectors, and equal weights for its experts.
 
@@ -217,3 +313,14 @@ class VideoIndex:
             if self._products is not None:
                 self._products.forget({id(partition.vectors) for partition in now.partitions})
         return changed
+
+
+def _rows(segment: Segment, rows: NDArray[np.int64], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Some rows of a segment's table, of those columns that it has."""
+    import pyarrow as pa
+
+    table = segment.table.arrow
+    found: list[dict[str, Any]] = (
+        table.select([n for n in names if n in table.column_names]).take(pa.array(rows)).to_pylist()
+    )
+    return found

@@ -7,6 +7,7 @@ example:
   mee search index/ "a dog" --where 'duration < 30 and video.startswith("news/")'
   mee search index/ "a dog" --by-video --top 3
   mee search index/ --said "good morning"
+  mee search index/ "a dog" --export dogs.edl
   mee search index/ --top 3 --json < sentences.txt
 
 Each hit shows what every expert adds to its score, and what is said or written there that fits best. Without a
@@ -33,6 +34,7 @@ from scripts.console import (
     Device,
     bar,
     by_name,
+    check_output,
     clock,
     errors_as_sentences,
     parse,
@@ -43,7 +45,9 @@ from scripts.console import (
 
 if TYPE_CHECKING:
     from index.hit import Hit, VideoHits
+    from index.searcher import Searcher
 
+EXPORTS = {".csv": "csv", ".json": "json", ".edl": "edl", ".otio": "otio", ".ffconcat": "ffmpeg"}
 BATCH = 256  # lines of stdin searched together
 WEIGHTED = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*\*(.*)", re.DOTALL)
 
@@ -116,10 +120,18 @@ class SearchArgs:
     index: Annotated[Positional[Path], arg(metavar="INDEX")]  # made by mee index
     query: OmitArgPrefixes[QueryArgs]
     json: bool = False  # print one JSON object for each hit, or for each video with --by-video
+    # also write the hits as a cut list: .edl or .otio for editing programs, .ffconcat for ffmpeg, .csv or .json
+    export: Annotated[Path | None, arg(metavar="FILE")] = None
     model: Path | None = None  # the model, if it was moved since the index was made
     # where the model runs if the index has no text side; cuda: it runs there, and the clips are scored there
     device: Device = "auto"
     verbose: bool = False  # say on stderr what encoded the sentences
+
+    def __post_init__(self) -> None:
+        if self.export is not None:
+            check_output("--export", self.export, [*EXPORTS])
+            if self.query.reads_lines:
+                raise InputError("--export writes the hits of one search; name the sentence")
 
 
 @errors_as_sentences
@@ -139,6 +151,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if number:
             searcher.refresh()
         for request, answer in zip(requests, searcher.search(requests)):
+            if args.export is not None and answer:
+                _export(args.export, _title(request), answer, searcher)
             if not answer and query.min_score is not None:
                 say(f"nothing scores {query.min_score:g} or more for {_title(request)}")
             if args.json:
@@ -176,6 +190,19 @@ def _batches(query: QueryArgs) -> Iterator[list[Request]]:
         yield batch
     if not count:
         raise InputError("no sentence: name one, or write one a line to stdin")
+
+
+def _export(path: Path, title: str, found: Sequence[Hit] | Sequence[VideoHits], searcher: Searcher) -> None:
+    """Write hits, or the moments of videos, as a cut list."""
+    from index.cut_list import cut_list
+    from index.hit import VideoHits
+    from mee.files import whole_file
+
+    hits = [hit for one in found for hit in (one.hits if isinstance(one, VideoHits) else (one,))]
+    moments = searcher.video_index.moments([hit.clip_id for hit in hits])
+    text = cut_list(moments, EXPORTS[path.suffix.lower()], title=title)
+    with whole_file(path, "cut lists") as aside:
+        aside.write_text(text, encoding="utf-8", newline="")
 
 
 def _title(request: Request) -> str:

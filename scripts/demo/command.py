@@ -3,6 +3,7 @@
 example:
   mee demo
   mee demo /tmp/world --seed 1
+  mee demo --open
 
 Renders about 250 short files with known content, extracts four streams, trains a model on captions, builds an
 index, measures retrieval on test clips and runs five searches. Everything stays in DIR; run it again to resume it.
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 TRAINING = "--embed-dim 128 --text.width 128 --loss max-margin --epochs 12 --batch-size 32 --learning-rate 2e-3"
 # What the five searches are about.
 ABOUT = (("audio",), ("motion",), ("appearance",), ("face",), ("appearance", "motion"))
+STAMP = "demo.json"
 MADE = {
     "videos": "the rendered files",
     "captions.csv": "video_id, caption, split",
@@ -63,6 +65,7 @@ class DemoArgs:
 
     folder: Annotated[Positional[Path], arg(metavar="DIR")] = Path("mee-demo")  # directory for all files
     seed: int = 0  # another seed renders other clips and trains from other weights
+    open: bool = False  # serve the index when all is done, at once if it was, and open its page in the browser
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -78,6 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     start = time.monotonic()
     folder: Path = args.folder
+    if args.open and _is_complete(folder, args.seed):
+        return _serve(folder)
     clips = make_clips(args.seed)
     captions = make_captions(clips, args.seed)
     _render(folder, args.seed, clips, captions)
@@ -105,9 +110,33 @@ def main(argv: Sequence[str] | None = None) -> int:
         print_line(f"  {folder / name!s:<28} {what}")
     print("\nSearch for something else:")
     print_line(f"  mee search {_in(folder, 'index')} {shlex.quote(queries[0].text)}")
+    print("\nSee and play what is found:")
+    print_line(f"  mee serve {_in(folder, 'index')} --videos {_in(folder, 'videos')}")
     print("\nThe same with your own videos and captions:")
     print("  mee precompute VIDEOS STORE && mee train STORE CAPTIONS MODEL && mee index STORE MODEL INDEX")
-    return DONE
+    return _serve(folder) if args.open else DONE
+
+
+def _serve(folder: Path) -> int:
+    """Show the page until it is stopped."""
+    from scripts.serve import ServeArgs, serve
+
+    print()
+    return serve(ServeArgs(index=folder / "index", videos=folder / "videos", open=True))
+
+
+def _is_complete(folder: Path, seed: int) -> bool:
+    """Whether a demo of this seed has come to its end here."""
+    stamp = folder / STAMP
+    made = stamp.is_file() and json.loads(stamp.read_text()) == _world(seed)
+    return made and all((folder / name).exists() for name in MADE)
+
+
+def _world(seed: int) -> dict[str, int]:
+    """What the rendered files follow from."""
+    from scripts.demo.render import VERSION
+
+    return {"seed": seed, "version": VERSION}
 
 
 def _in(folder: Path, *names: str) -> str:
@@ -130,10 +159,9 @@ def _command(line: str) -> None:
 
 def _render(folder: Path, seed: int, clips: Sequence[DemoClip], captions: Sequence[Caption]) -> None:
     """Render missing files; files of another seed or version are removed first."""
-    from scripts.demo.render import VERSION, render_world
+    from scripts.demo.render import render_world
 
-    world = {"seed": seed, "version": VERSION}
-    stamp = folder / "demo.json"
+    world, stamp = _world(seed), folder / STAMP
     if folder.exists() and any(folder.iterdir()) and not stamp.is_file():
         raise InputError(f"'{folder}' exists and is not a demo; name another place")
     folder.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 from urllib.parse import urlencode
 
@@ -81,10 +82,10 @@ async def captions(key: str, request: Request) -> Response:
     """What is said in a clip as WebVTT, on the time line of its player."""
     name = name_of(key)
     known = await request.app.state.service.run(lambda searcher: _facts(searcher, name))
-    play = await play_of(request.app, name)
+    play = await play_of(request.app, key)
     said = [line for line in _lines(known) if line.kind == "said"]
     return Response(
-        "\n".join(_vtt(said, play["start_s"] - known["start_s"])), media_type="text/vtt; charset=utf-8"
+        "\n".join(_vtt(said, play.get("start_s", 0.0) - known["start_s"])), media_type="text/vtt; charset=utf-8"
     )
 
 
@@ -93,13 +94,13 @@ async def _answer(template: str, level: int, key: str, request: Request) -> Resp
     media = request.app.state.settings.videos is not None
     name = name_of(key)
     view: ClipView = await request.app.state.service.run(lambda searcher: _view(searcher, name, asked, media))
-    play = await play_of(request.app, name)
+    play = await play_of(request.app, key)
     return rendered(
         template,
         level=level,
         clip=view,
         play=play,
-        shift=play["start_s"] - view.card.hit.start_s,  # of lines, from the video to the player
+        shift=play.get("start_s", 0.0) - view.card.hit.start_s,  # of lines, from the video to the player
         captions=any(line.kind == "said" for line in view.lines),
         query=urlencode(asked.pairs),
         others=_others(view, asked),
@@ -138,7 +139,7 @@ def _view(searcher: Searcher, name: str, asked: Asked, media: bool) -> ClipView:
         max(len(lines) - LINES, 0),
         [(stream, like.link(add=(("only", stream),))) for stream in known["streams"]],
         [*_about(known)],
-        [Neighbour(key_of(around[at].clip_id), span(around[at]), at - here) for at in near],
+        [Neighbour(key_of(around[at].clip_id), span(Hit(0, *around[at][:4], 0.0, {})), at - here) for at in near],
     )
 
 
@@ -155,7 +156,7 @@ def _lines(known: Mapping[str, Any]) -> list[Line]:
 def _about(known: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Names and values: the file's own, then those of the metadata."""
     columns = {name: value for name, value in known["columns"].items() if value is not None}
-    number = {name: value for name, value in columns.items() if isinstance(value, (int, float))}
+    number = {name: it for name in NUMBERS if isinstance(it := columns.get(name), (int, float))}
     yield "file", known["video"]
     if known["end_s"] > known["start_s"]:
         yield "length", f"{known['end_s'] - known['start_s']:.1f} s"
@@ -174,7 +175,7 @@ def _about(known: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             more = f", {rate:,} Hz" if rate and name == "audio_codec" else ""
             yield name.replace("_", " "), f"{columns[name]}{more}"
     for name, value in columns.items():
-        if name not in (*NUMBERS, *CODECS):
+        if name not in {*number, *CODECS}:
             yield name, f"{value:,}" if isinstance(value, float) else str(value)
 
 
@@ -194,12 +195,7 @@ def _vtt(lines: Sequence[Line], shift: float) -> Iterator[str]:
     for line in lines:
         start, end = max(line.start_s + shift, 0.0), max(line.end_s + shift, 0.0)
         if end > start:
-            text = (
-                visible(" ".join(line.text.split()))
-                .replace("&", "&amp;")
-                .replace("<", "&lt;")
-                .replace(">", "&gt;")
-            )
+            text = escape(visible(" ".join(line.text.split())), quote=False)
             yield f"{_stamp(start)} --> {_stamp(end)}\n{text}\n"
 
 

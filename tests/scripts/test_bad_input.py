@@ -216,6 +216,7 @@ QUERIES = [
     (["up", "--less", "0.5*"], "--less: '0.5*' has no sentence; write it like '0.5*at night'"),
     (["up", "--less", " "], "has no sentence"), (["up", "--also", "1e308*on", "--less", "1e308*off"], "'on'"),
     (["up", "--video", "\udcff.mp4"], "--video '\\udcff.mp4' is not UTF-8 text"),
+    (["up", "--export", "cuts.avi"], "--export is written as .csv or"), (["--export", "a.csv"], "of one search"),
 ]  # fmt: skip
 
 

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from index import VideoIndex, cut_list
 from index.hit import Hit, Share, VideoHits
 from index.request import Request
 from mee.errors import InputError
@@ -85,7 +86,7 @@ def test_a_moved_model_can_be_named_and_exact_and_plain_change_nothing_here(hits
 
 LOADED = "import sys; from scripts.cli import main; code = main(sys.argv[1:]); "
 LOADED += "print(*sys.modules, file=sys.stderr); sys.exit(code)"
-OURS = 46  # modules, at most
+OURS = 47  # modules, at most
 HEAVY = {"torch", "transformers", "huggingface_hub", "pydantic", "scipy", "onnx"}
 SLOW = {"pandas", "typeguard", "asyncio"}  # pyarrow loads pandas for a filter
 
@@ -108,6 +109,24 @@ def test_neither_torch_nor_transformers_is_imported(mee, world, command, more):
     assert sum(name.partition(".")[0] in ("scripts", "index", "mee", "features") for name in names) <= OURS
     assert loaded & (HEAVY if "--where" in command else HEAVY | SLOW) == set()
     assert loaded & {"onnxruntime", "tokenizers"} >= more
+
+
+def test_hits_are_exported_as_a_cut_list(world, search, hits, tmp_path):
+    index = VideoIndex.open(world.index)
+    for flags in (["--top", 3], ["--top", 2, "--by-video"]):
+        names = [hit["clip_id"] for one in hits("it moves", *flags) for hit in one.get("moments", [one])]
+        for name, form in {
+            "a.csv": "csv",
+            "a.json": "json",
+            "a.EDL": "edl",
+            "a.otio": "otio",
+            "a.ffconcat": "ffmpeg",
+        }.items():
+            assert title(search("it moves", *flags, "--export", tmp_path / name)) == '"it moves"'
+            wanted = cut_list(index.moments(names), form, title='"it moves"')
+            assert (tmp_path / name).read_bytes().decode() == wanted
+    search("it moves", "--where", "False", "--export", tmp_path / "none.csv")
+    assert not (tmp_path / "none.csv").exists()
 
 
 def test_verbose_says_what_encoded_the_sentences(search, own):

@@ -3,50 +3,37 @@
 //
 // For tests and styles: button#help-open, dialog#help, #keys-on (checkbox, remembered as localStorage "mee.keys").
 
-import { actions, shown } from "./player.js";
 import { toExport } from "./marks.js";
+import { shown, toggle } from "./player.js";
 import { scrub } from "./strip.js";
 
 const STORE = "mee.keys";
 const player = document.getElementById("player");
 const help = document.getElementById("help");
 const on = document.getElementById("keys-on");
-const opener = document.getElementById("help-open");
-const press = (selector, within) => within?.querySelector(selector)?.click();
 
 // ---- help
 
 if (help) {
-  opener.hidden = false;
+  const button = document.getElementById("help-open");
   const wide = matchMedia("(min-width: 40rem)"); // else the search box needs the header's width
-  const place = () => document.querySelector(wide.matches ? "header.top" : "main")?.append(opener);
+  const place = () => document.querySelector(wide.matches ? "header.top" : "main").append(button);
   wide.addEventListener("change", place);
   place();
-  opener.addEventListener("click", () => help.showModal());
-  on.checked = remembered() !== "off";
-  on.addEventListener("change", remember);
-}
-
-function remembered() {
+  button.hidden = false;
+  button.addEventListener("click", () => help.showModal());
   try {
-    return localStorage.getItem(STORE);
+    on.checked = localStorage.getItem(STORE) !== "off";
+    on.addEventListener("change", () => localStorage.setItem(STORE, on.checked ? "on" : "off"));
   } catch {
-    return null; // storage is switched off
-  }
-}
-
-function remember() {
-  try {
-    localStorage.setItem(STORE, on.checked ? "on" : "off");
-  } catch {
-    // then it lasts as long as the page
+    // storage is switched off: the choice lasts as long as the page
   }
 }
 
 // ---- hits
 
 const links = () => [...document.querySelectorAll(".hit a.open")].filter((link) => link.getClientRects().length);
-const focused = () => document.activeElement?.closest(".hit");
+const focused = () => document.activeElement.closest(".hit");
 
 /** The hit beside, above or below one, by where they are on the screen. */
 function beside(link, key) {
@@ -55,56 +42,48 @@ function beside(link, key) {
   if (at < 0) return all.find((other) => other.getBoundingClientRect().top >= 0) ?? all[0];
   if (key === "ArrowLeft") return all[at - 1];
   if (key === "ArrowRight") return all[at + 1];
-  const sign = key === "ArrowDown" ? 1 : -1;
-  const place = (other) => {
-    const { left, width, top } = other.closest(".hit").getBoundingClientRect();
-    return { x: left + width / 2, y: top * sign };
-  };
+  const place = (other) => other.closest(".hit").getBoundingClientRect();
   const here = place(link);
-  let best;
-  for (const other of all) {
-    const { x, y } = place(other);
-    const [down, aside] = [Math.round(y - here.y), Math.abs(x - here.x)];
-    if (down > 1 && (!best || down < best.down || (down === best.down && aside < best.aside))) {
-      best = { other, down, aside };
-    }
-  }
-  return best?.other;
+  const ahead = all.map((other) => {
+    const { left, top } = place(other);
+    return { other, far: Math.round(key === "ArrowDown" ? top - here.top : here.top - top), aside: Math.abs(left - here.left) };
+  });
+  return ahead.filter(({ far }) => far > 1).sort((a, b) => a.far - b.far || a.aside - b.aside)[0]?.other;
 }
 
-function go(event) {
+function go({ key }) {
   const hit = focused();
   if (!hit && document.activeElement !== document.body) return false; // arrows are for what has the focus
-  const next = beside(hit?.querySelector("a.open"), event.key);
+  const next = beside(hit?.querySelector("a.open"), key);
   next?.focus();
   next?.closest(".hit").scrollIntoView({ block: "nearest" });
   return Boolean(next);
 }
 
+function similar() {
+  const menu = focused()?.querySelector("details.similar");
+  if (!menu) return;
+  menu.open = true;
+  menu.querySelector("a").focus();
+}
+
+function search() {
+  const box = document.querySelector("input[name=q]");
+  box?.focus();
+  box?.select();
+}
+
+const press = (selector) => (clip) => clip?.querySelector(selector)?.click();
 const HITS = {
-  ArrowLeft: go, ArrowRight: go, ArrowUp: go, ArrowDown: go,
+  ArrowLeft: go, ArrowRight: go, ArrowUp: go, ArrowDown: go, s: similar, m: () => press("input.mark")(focused()),
   " ": () => document.activeElement.matches(".hit a.open") && scrub(document.activeElement),
-  s: () => {
-    const menu = focused()?.querySelector("details.similar");
-    if (!menu) return false;
-    menu.open = true;
-    menu.querySelector("a")?.focus();
-    return true;
-  },
-  m: () => press("input.mark", focused()),
 };
 const EVERYWHERE = {
-  "/": () => {
-    const box = document.querySelector("input[name=q]");
-    box?.focus();
-    box?.select();
-  },
-  "?": () => help?.showModal(),
-  e: toExport,
+  "/": search, e: toExport, "?": () => help?.showModal(),
 };
 const CLIP = {
-  " ": actions.toggle, r: actions.replay, l: actions.loop, "[": actions.before, "]": actions.after,
-  m: (clip) => press("input.mark", clip),
+  " ": toggle, r: press(".replay"), l: press(".loop"), m: press("input.mark"),
+  "[": press("a[rel=prev]"), "]": press("a[rel=next]"),
 };
 
 // ---- which key is whose
@@ -118,13 +97,10 @@ document.addEventListener("keydown", (event) => {
   if (key === "Escape" && target.matches("input[name=q]")) {
     target.blur(); // from where arrows lead to the hits
     event.preventDefault(); // what was typed stays
-    return;
   }
-  if (!on?.checked || target.closest?.(typed) || help.open) return;
-  if (key === " " && target.closest?.(pressed)) return;
+  if (!on?.checked || help.open || target.closest(typed) || (key === " " && target.closest(pressed))) return;
   const clip = shown();
-  let action = (clip && CLIP[key] && (() => CLIP[key](clip))) || HITS[key];
-  if (!player.open) action ??= EVERYWHERE[key];
-  else if (key === "?") action = EVERYWHERE[key];
+  const mine = clip && CLIP[key] ? () => CLIP[key](clip) : HITS[key];
+  const action = player.open && key !== "?" ? clip && CLIP[key] && mine : mine ?? EVERYWHERE[key];
   if (action && action(event) !== false) event.preventDefault();
 });

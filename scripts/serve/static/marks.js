@@ -10,20 +10,19 @@ const marked = new Set(stored());
 
 function stored() {
   try {
-    const keys = JSON.parse(sessionStorage.getItem(STORE));
-    return Array.isArray(keys) ? keys.filter((key) => /^[\w-]+$/.test(key)).slice(0, MOST) : [];
+    return JSON.parse(sessionStorage.getItem(STORE)).filter((key) => /^[\w-]+$/.test(key)).slice(0, MOST);
   } catch {
-    return []; // storage is switched off, or holds something else
+    return []; // nothing is stored, or storage is switched off
   }
 }
 
 function keep() {
+  show();
   try {
     sessionStorage.setItem(STORE, JSON.stringify([...marked]));
   } catch {
-    // then they last as long as the page
+    // they last as long as the page
   }
-  show();
 }
 
 /** Set the boxes that are on the page, and the bar. */
@@ -36,7 +35,7 @@ function show() {
 }
 
 document.addEventListener("change", ({ target }) => {
-  if (!target.matches?.("input.mark")) return;
+  if (!target.matches("input.mark")) return;
   if (!target.checked) marked.delete(target.value);
   else if (marked.size < MOST) marked.add(target.value);
   keep();
@@ -51,10 +50,13 @@ form?.addEventListener("reset", () => {
 });
 for (const name of ["mee:hits", "mee:clip"]) document.addEventListener(name, show);
 addEventListener("pageshow", show); // the browser may restore boxes of before
-for (const box of document.querySelectorAll("input.mark:checked")) marked.add(box.value); // before scripts ran
 show();
 
-/** Go to the buttons that export. */
+/** Go to the buttons that export, or say what to do first. */
 export function toExport() {
-  if (form && marked.size) form.querySelector("button[name=form]").focus();
+  if (marked.size) form?.querySelector("button[name=form]").focus();
+  else if (form) {
+    form.classList.add("some");
+    form.querySelector(".count").textContent = "nothing is marked yet; mark hits with m, or by their boxes";
+  }
 }

@@ -30,7 +30,9 @@ export async function show(query, { push = true, only = null, top = false } = {}
   shown = `?${query}`;
   if (push && location.search !== shown) history.pushState(null, "", `/${shown}`);
   if (!focused.isConnected) {
-    (document.getElementById(focused.id) ?? document.getElementById("results")).focus({ preventScroll: true });
+    const next = document.getElementById(focused.id) ?? document.getElementById("results");
+    next.focus({ preventScroll: true });
+    if (next.type === "text") next.selectionStart = next.value.length; // go on writing
   }
   if (top) scrollTo(0, 0);
   document.dispatchEvent(new Event("mee:hits"));

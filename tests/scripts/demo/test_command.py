@@ -51,6 +51,15 @@ def test_every_step_on_a_tiny_world(monkeypatch, tmp_path, prints):
     before = when_written(tmp_path / "model")
     prints(main, tmp_path)
     assert when_written(tmp_path / "model") == before
+    assert f"mee serve {tmp_path / 'index'} --videos {tmp_path / 'videos'}" in output
+    shown = Mock(return_value=0)
+    monkeypatch.setattr("scripts.serve.serve", shown, raising=False)
+    assert prints(main, tmp_path, "--open").out == "\n"  # at once
+    monkeypatch.setattr(command, "_command", Mock(side_effect=InputError("stop")))
+    assert main([str(tmp_path), "--open", "--seed", "1"]) == 1  # another world is not complete
+    (args,) = shown.call_args.args
+    assert (args.index, args.videos, args.open) == (tmp_path / "index", tmp_path / "videos", True)
+    assert shown.call_count == 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

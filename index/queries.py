@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
-from itertools import compress
+from itertools import accumulate, compress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -78,8 +78,10 @@ class Queries:
         columns = []
         for name in FIELDS:
             arrays = [getattr(query, name) for query in queries]
-            pads = [[(0, 0), (0, terms - array.shape[1]), (0, 0)][: array.ndim] for array in arrays]
-            columns.append(np.concatenate([np.pad(array, pad) for array, pad in zip(arrays, pads)]))
+            made = np.zeros((sum(map(len, arrays)), terms, *arrays[0].shape[2:]), arrays[0].dtype)
+            for start, array in zip(accumulate(map(len, arrays), initial=0), arrays):
+                made[start : start + len(array), : array.shape[1]] = array
+            columns.append(made)
         return cls(*columns)
 
     def only(self, kept: Sequence[bool]) -> Queries:

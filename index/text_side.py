@@ -82,21 +82,22 @@ class TextSide:
             InputError: the text side cannot be used.
         """
         with usable(f"'{self._folder}' cannot be used"):
-            rows = [self._run(sentence.strip()) for sentence in sentences]
+            session, weights = self._session
+            check_uncut(self._mapped)
+            with limited(self._folder):  # once: it reads files of the system
+                rows = [self._run(session, weights, sentence.strip()) for sentence in sentences]
             packed, logits, offsets = (np.concatenate(parts)[:, None] for parts in zip(*rows))
             wide = [part.astype(np.float64) for part in (logits, offsets)]
             return Queries(packed, wide[0], wide[1], np.ones((len(rows), 1)))
 
-    def _run(self, sentence: str) -> list[Any]:
-        session, weights = self._session
-        check_uncut(self._mapped)
+    def _run(self, session: Any, weights: dict[str, Any], sentence: str) -> list[Any]:
         ids = {
             f"ids-{number}": np.array([tokenizer.encode(prompt + sentence).ids or [nothing]], dtype=np.int64)
             for number, (tokenizer, nothing, prompt) in enumerate(
                 zip(self._tokenizers, self._nothing, self._prompts)
             )
         }
-        with _of_onnx_runtime("run"), limited(self._folder):
+        with _of_onnx_runtime("run"):
             found = session.run(OUTPUTS, weights | ids)
         experts = len(self._layout.names)
         if [array.shape for array in found] != [(1, self._layout.total), (1, experts), (1, experts)]:

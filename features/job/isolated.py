@@ -103,7 +103,7 @@ class IsolatedCalls:
     def call(self, unwanted: Event, function: Callable[..., Any], *arguments: Any) -> Any:
         """What a function of a module returns there.
 
-        ``unwanted``: set by another thread, with `interrupt` after it, it ends the call and its process.
+        ``unwanted``: set by another thread, it ends the call and its process, within a second.
 
         Raises:
             MediaError: it failed, crashed, exceeded a limit, or is unwanted; the message is the reason.
@@ -114,21 +114,17 @@ class IsolatedCalls:
         try:
             for event in self._pool.events():
                 if unwanted.is_set():
-                    raise MediaError("it was interrupted")
+                    raise MediaError("nobody waits for it any more")
                 if isinstance(event, Received):
                     result = event.message
                 elif isinstance(event, Lost):
                     result = _failed(event, *self._limits)
-        except InputError:
+        except InputError:  # MediaError, too
             self.close()
             raise
         if isinstance(result, Failed):
             raise MediaError(result.reason)
         return result
-
-    def interrupt(self) -> None:
-        """Kill the process, from any thread."""
-        self._pool.kill()
 
     def close(self) -> None:
         """End the process; another call starts another one."""

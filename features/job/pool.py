@@ -24,7 +24,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
@@ -92,12 +92,6 @@ class WorkerPool(Generic[Task]):
             worker.process.kill()
         for worker in list(self._workers):
             self._remove(worker)
-
-    def kill(self) -> None:
-        """Kill the workers, from whichever thread: what they do is lost, as by crashes, and `events` notices."""
-        for worker in list(self._workers):
-            with suppress(ValueError):  # it has ended just now
-                worker.process.kill()
 
     def submit(self, task: Task) -> None:
         """Put a task at the end of the queue, also while `events` runs."""

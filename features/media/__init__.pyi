@@ -25,10 +25,10 @@ from .library import Selection as Selection
 from .library import Stamp as Stamp
 from .library import find_media as find_media
 from .library import stamp_of as stamp_of
-from .passage import pictures_between as pictures_between
 from .probe import MediaFacts as MediaFacts
 from .probe import probe_file as probe_file
 from .pyav_reader import PyavPictures as PyavPictures
+from .pyav_reader import pictures_between as pictures_between
 from .reader import load_reader as load_reader
 from .reader import read_clips as read_clips
 from .sound import SoundTrack as SoundTrack

@@ -34,7 +34,7 @@ SLACK = 2  # the decoder pads rows and columns, so it counts a picture larger th
 JOINABLE = frozenset(("mpegts", "mpeg"))
 # after a seek, packets have the same times as in one pass from the start; elsewhere ffmpeg guesses some of them
 SEEKABLE = frozenset(("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "mpegts", "avi", "asf"))
-BACK_S = (0.0, 10.0, 100.0)  # ahead of the time wanted: a seek may land behind the key packet before it
+BACK_S = (0.0, 3.0, 30.0)  # ahead of the time wanted: a seek may land behind the key packet before it
 HELD = 4096  # packets that are held back, at most, while a later key packet may make them needless
 FALL_S, LEAP_S = 0.1, 10.0  # of decode times, which otherwise rise steadily; ffmpeg uses the same
 _COVER = Disposition.attached_pic | Disposition.timed_thumbnails
@@ -170,11 +170,6 @@ class Timeline:
         self._ends: dict[int, float] = {}  # by track: when the last packet ended, shifted
         self._place = 0
 
-    @property
-    def joined(self) -> bool:
-        """Whether the clock was found to restart."""
-        return bool(self._starts)
-
     def learn(self, packet: av.Packet[Any]) -> None:
         """Detect a restart of the clock, and shift the packet."""
         if not self._joinable or packet.dts is None or packet.size == 0:
@@ -210,6 +205,13 @@ class Timeline:
 class Decoder(Generic[AnyFrame]):
     """One forward pass over one track with one thread. Bad packets are skipped and counted."""
 
+    stream: VideoStream | AudioStream
+    bad_packets: int
+    _given: Timeline | None
+    _timeline: Timeline
+    _held: list[av.Packet[Any]]
+    _sparing: bool
+
     def __init__(
         self,
         path: Path,
@@ -223,18 +225,17 @@ class Decoder(Generic[AnyFrame]):
         ``timeline``: as learnt by a pass over the file; without it the file's own clock is used. ``start_s``: the
         first packet is the last key packet at or before that time; without one it is the file's.
         """
-        self._given = timeline
-        self._held: list[av.Packet[Any]] = []
+        self._given, self._held = timeline, []
         self.bad_packets = 0
         self._sparing = False
         self._open(path, kind)
         if start_s is not None:
-            seeks = self._container.format.name in SEEKABLE and not self._timeline.joined
-            for back in (*(BACK_S if seeks else ()), None):
-                if self._begin(start_s, back):
-                    break
-                self._container.close()
-                self._open(path, kind)
+            seeks = self._container.format.name in SEEKABLE
+            if not (seeks and any(self._begin(start_s, back) for back in BACK_S)):
+                if seeks:
+                    self._container.close()
+                    self._open(path, kind)
+                self._begin(start_s, None)
         start_decoder(self.stream, limits)
 
     def _open(self, path: Path, kind: Kind) -> None:
@@ -257,6 +258,7 @@ class Decoder(Generic[AnyFrame]):
                 self._container.seek(math.floor((start_s - back) / self._base), stream=self.stream)
             except (av.FFmpegError, OverflowError):
                 return False
+            self._held, self._packets = [], self._shifted(packets(self._container, self.stream))
         for packet in self._packets:
             time = packet_time(packet, self._base, in_stored_order(self._container))
             early = time is not None and time <= start_s + EPSILON_S
@@ -265,11 +267,11 @@ class Decoder(Generic[AnyFrame]):
             self._held.append(packet)
             if not early or len(self._held) == HELD:
                 break
-        first = self._held[0] if self._held else None
-        if back is None or first is None or (self.stream.type == "video" and not first.is_keyframe):
-            return back is None
-        time = packet_time(first, self._base, in_stored_order(self._container))
-        return time is not None and time <= start_s + EPSILON_S
+        if back is None or not self._held:
+            return back is None or self.stream.type == "audio"  # no sound follows, wherever it ended
+        time = packet_time(self._held[0], self._base, in_stored_order(self._container))
+        key = self._held[0].is_keyframe or self.stream.type == "audio"
+        return key and time is not None and time <= start_s + EPSILON_S
 
     def packets(self) -> Iterator[av.Packet[Any]]:
         """Packets in file order, with their times on the clock of the timeline; none of no bytes."""

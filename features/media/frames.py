@@ -125,6 +125,11 @@ class Orientation:
     bottom_up: bool = False
     right_to_left: bool = False
 
+    @property
+    def mirrored(self) -> bool:
+        """Whether a turn alone does not make it upright."""
+        return self.transposed == (self.bottom_up == self.right_to_left)
+
     def upright(self, stored: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """(H, W, 3) stored pixels -> (H, W, 3), or (W, H, 3), upright."""
         shown = stored.swapaxes(0, 1) if self.transposed else stored

@@ -170,6 +170,7 @@ class _Walk:
         self.timeline = Timeline(container)
         self.numbered = in_stored_order(container)
         self.first: dict[int, Any] = {}
+        self.whole = True
         self.discarded = self.corrupt = self.untimed = self.leading = 0
         self._key_time = -math.inf
         bases = {stream.index: stream.time_base or Fraction(1) for stream in container.streams}
@@ -198,6 +199,7 @@ class _Walk:
                 seconds[index] += min(lasts, LONGEST_PACKET_S)
                 limits.check_seconds(seconds[index])  # here, because the pass itself may take long
                 if streams[0].index in self.first and seconds[index] > head_s:
+                    self.whole = False
                     break
             elif time is not None and packet.stream.type == "video":
                 self.repeated = max(self.repeated, time + lasts)
@@ -242,7 +244,8 @@ def probe_file(path: Path, limits: Limits = DEFAULT_LIMITS, head_s: float = math
         for stream in streams:
             start_decoder(stream, limits)
         walk = _Walk(container, streams, limits, math.inf if container.format.name in JOINABLE else head_s)
-        there = [s for s in streams if walk.counts[s.index] or s.frames]  # the others are announced, and empty
+        # the others are announced, and empty
+        there = [s for s in streams if walk.counts[s.index] or s.frames or not walk.whole]
         shown = video is not None and video.index in walk.first
         if not walk.first:
             damage = "damaged: neither pictures nor sound in it can be decoded"

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 from av.video.frame import VideoFrame
-from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from features.media.clip import FrameNeed, Frames, Span
 from features.media.colour import TRANSFERS, to_sdr
 from features.media.container import JOINABLE, Decoder
 from features.media.frames import (
+    CLOSE_S,
     Crop,
     Cutter,
     FramePicker,
@@ -32,6 +33,9 @@ from features.media.probe import MediaFacts, PictureFacts
 _SCALING = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
 _UNSPECIFIED = 2  # matrix coefficients, by ITU-T H.273
 Shown = tuple[VideoFrame, float]  # a picture, and width over height of one of its pixels
+# seconds before a passage where decoding begins, None: at the file's start; some key pictures take long to recover
+EARLIER_S = (0.0, 10.0, None)
+HD_ROWS, SMALLEST = 720, 16
 BROKE_OFF_S = 0.5  # pictures that end this much before their packets do were not all decoded
 
 
@@ -80,6 +84,38 @@ class Upright:
         return framed
 
 
+class Stored(Upright):
+    """Decoded pictures for an encoder: YUV 4:2:0 of 8 bits, of BT.709 in limited range, all of one size.
+
+    What a player can do, turning by the display matrix, is left to it. Where a file does not say, small pictures
+    are taken to be of BT.601, as browsers do.
+    """
+
+    def __init__(self, facts: PictureFacts, longest: int) -> None:
+        """``longest``: pixels of the long side, at most."""
+        super().__init__(facts.crop)
+        scale = min(1.0, longest / max(facts.upright))
+        self._first, self._converter = facts.upright, VideoReformatter()
+        height, width = (max(SMALLEST, 2 * round(side * scale / 2)) for side in facts.upright)
+        self._box = height, width
+
+    def frame(self, picture: VideoFrame, aspect: float) -> VideoFrame:
+        """The picture, with its display matrix unless it is upright already."""
+        stored, cut, matrix = orientation(picture), self._cutter(picture), None
+        same = fit(_shown(picture, cut, aspect), self._first, self._box) == self._box
+        height, width = self._box
+        if picture.color_trc in TRANSFERS or stored.mirrored or not same:
+            cut = VideoFrame.from_ndarray(self(picture, aspect, self._first, self._box), "rgb24")
+        elif picture.colorspace == _UNSPECIFIED and not picture.format.is_rgb:
+            matrix = Colorspace.ITU709 if picture.height >= HD_ROWS else Colorspace.ITU601
+        if cut.format.name != "rgb24" and stored.transposed:
+            height, width = width, height
+        to: dict[str, Any] = {"dst_colorspace": Colorspace.ITU709, "dst_color_range": ColorRange.MPEG}
+        return self._converter.reformat(
+            cut, width, height, "yuv420p", matrix, interpolation=Interpolation.AREA, threads=1, **to
+        )
+
+
 def _shown(picture: VideoFrame, cut: VideoFrame, aspect: float) -> tuple[float, float]:
     wide, high = cut.width * aspect, float(cut.height * (1 + picture.interlaced_frame))
     return (wide, high) if orientation(picture).transposed else (high, wide)
@@ -97,10 +133,10 @@ class PyavPictures(Pictures):
         self._origin, self._planned_until = facts.origin_s, -math.inf
         self._displayed: set[float] = set()
         self._facts, self._needs, self._notes = picture, tuple(needs), dict.fromkeys([note] if note else [])
-        self._upright, self._changing = Upright(picture.crop, self._notes), facts.container in JOINABLE
+        self._upright = Upright(picture.crop, self._notes)
         self._decoder = self._open(path, facts)
-        back = 1.0 if facts.container == "mpeg" else 0.5  # there, ffmpeg guesses most times, too early if at all
-        self._picker = FramePicker(steady(self._timed(), picture.step, back))
+        timed = _with_aspect(self._decoder, self._decoder.frames(self._needless), facts, picture)
+        self._picker = FramePicker(steady(timed, picture.step, _back(facts)))
         self._converted: tuple[Shown | None, dict[int, NDArray[np.uint8]]] = (None, {})
 
     def _open(self, path: Path, facts: MediaFacts) -> Any:
@@ -139,13 +175,6 @@ class PyavPictures(Pictures):
         there = {need: slice(count) for need, count in filled.items() if count}
         return {need: Frames(pixels=pixels[need][n], times=wanted[need][n]) for need, n in there.items()}
 
-    def _timed(self) -> Iterator[tuple[float | None, Shown]]:
-        aspect = self._facts.aspect
-        for time, picture in self._decoder.frames(self._needless):
-            if self._changing and picture.key_frame:
-                aspect = float(self._decoder.stream.codec_context.sample_aspect_ratio or aspect)
-            yield None if time is None else time - self._origin, (picture, aspect)
-
     def _plan(self, span: Span, wanted: Mapping[FrameNeed, NDArray[np.float64]]) -> None:
         """Note the times of the pictures on display at wanted times; the decoder may skip the others."""
         if not self._facts.spaced or self._facts.corrupt:  # times are uncertain: skip none
@@ -167,3 +196,59 @@ class PyavPictures(Pictures):
         if size not in done:
             done[size] = self._upright(*shown, self._facts.upright, self._facts.shape(size))
         return done[size]
+
+
+def pictures_between(
+    path: Path, facts: MediaFacts, start_s: float, end_s: float, held_s: float, longest: int
+) -> Iterator[tuple[float, float, VideoFrame]]:
+    """From when, until when, and the picture as by `Stored`, in order; in seconds from ``start_s`` on.
+
+    Args:
+        path: the file.
+        facts: of this file; it has pictures.
+        start_s: seconds since the file's first picture; decoding begins at a key picture before it.
+        end_s: likewise.
+        held_s: seconds from ``start_s`` on, for which the file's last picture stays on display at least.
+        longest: pixels of the long side, at most.
+    """
+    picture = facts.picture
+    assert picture is not None
+    form = Stored(picture, longest)
+    for early in EARLIER_S:
+        timed = _timed_from(path, facts, picture, None if early is None else facts.origin_s + start_s - early)
+        shown = next(timed, None)
+        if shown is not None and shown[0] <= start_s + picture.step:
+            break
+    if shown is None:
+        return
+    for following in timed:
+        if following[0] > start_s:
+            yield max(shown[0] - start_s, 0.0), min(following[0], end_s) - start_s, form.frame(*shown[1])
+        shown = following
+        if shown[0] >= end_s:
+            return
+    until_s = min(max(shown[0] + picture.step - start_s, held_s), end_s - start_s)
+    if until_s > CLOSE_S:
+        yield max(shown[0] - start_s, 0.0), until_s, form.frame(*shown[1])
+
+
+def _timed_from(
+    path: Path, facts: MediaFacts, picture: PictureFacts, start_s: float | None
+) -> Iterator[tuple[float, Shown]]:
+    decoder: Decoder[VideoFrame] = Decoder(path, "video", facts.timeline, facts.limits, start_s)
+    return steady(_with_aspect(decoder, decoder.frames(), facts, picture), picture.step, _back(facts))
+
+
+def _back(facts: MediaFacts) -> float:
+    return 1.0 if facts.container == "mpeg" else 0.5  # there, ffmpeg guesses most times, too early if at all
+
+
+def _with_aspect(
+    decoder: Any, frames: Iterator[tuple[float | None, VideoFrame]], facts: MediaFacts, picture: PictureFacts
+) -> Iterator[tuple[float | None, Shown]]:
+    """Pictures, with times since the first one, and with the shape of pixels, which may change in streams."""
+    aspect = picture.aspect
+    for time, frame in frames:
+        if facts.container in JOINABLE and frame.key_frame:
+            aspect = float(decoder.stream.codec_context.sample_aspect_ratio or aspect)
+        yield None if time is None else time - facts.origin_s, (frame, aspect)

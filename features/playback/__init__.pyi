@@ -3,6 +3,7 @@ from .browser import playable as playable
 from .cache import FileCache as FileCache
 from .cache import default_folder as default_folder
 from .cache import name_in_cache as name_in_cache
+from .moment import LONGEST_S as LONGEST_S
 from .moment import write_moment as write_moment
 from .pictures import film_strip as film_strip
 from .pictures import thumbnail as thumbnail

@@ -10,7 +10,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -22,11 +21,9 @@ from features.media import (
     IMAGE_SUFFIXES,
     Decoder,
     MediaFacts,
-    Stamp,
     boxes,
     open_media,
     probe_file,
-    stamp_of,
     tracks,
 )
 
@@ -46,6 +43,8 @@ PROFILES = {
 }
 KINDS: tuple[Literal["video", "audio"], ...] = ("video", "audio")
 PIXELS = ("yuv420p", "yuvj420p")
+KEPT = 8
+_KNOWN: dict[tuple[int, ...], MediaFacts] = {}  # of files, by what tells them apart
 HEAD_S = 3.0  # of a file whose clock cannot restart; what comes later is believed to be like it
 NEAR_S, APART_S = 0.1, 0.5  # how late the first packet may be; how far apart pictures and sound may begin
 MP3_PACKETS, PADDING = 2000, 1
@@ -84,13 +83,14 @@ def playable(path: Path) -> Playable:
 
 
 def facts_of(path: Path) -> MediaFacts:
-    """What the file holds, by its first seconds, or by all of it where its clock may restart; kept."""
-    return _facts_of(path, stamp_of(path))
-
-
-@lru_cache(maxsize=8)
-def _facts_of(path: Path, stamp: Stamp | None) -> MediaFacts:
-    return probe_file(path, head_s=HEAD_S)
+    """What the file holds, by its first seconds, or by all of it where its clock may restart; kept for later."""
+    status = path.stat()
+    key = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns  # the path may be a link that is reused
+    if key not in _KNOWN:
+        _KNOWN[key] = probe_file(path, head_s=HEAD_S)
+        if len(_KNOWN) > KEPT:
+            del _KNOWN[next(iter(_KNOWN))]
+    return _KNOWN[key]
 
 
 def odd_picture(facts: MediaFacts) -> str:
@@ -104,12 +104,11 @@ def odd_picture(facts: MediaFacts) -> str:
         and picture.profile not in PROFILES[picture.codec]
     ):
         return f"its video profile is {picture.profile or 'unknown'}"
-    turn = picture.orientation
     oddities = {
         f"its pixel format is {picture.pixel_format}": picture.pixel_format not in PIXELS,
         "its pictures are HDR": picture.hdr,
         "its pictures are interlaced": picture.interlaced,
-        "its pictures are mirrored": turn.transposed == (turn.bottom_up == turn.right_to_left),
+        "its pictures are mirrored": picture.orientation.mirrored,
         "its pictures are cropped by the container": any(picture.crop),
         "an edit list hides some pictures": picture.trimmed,
     }

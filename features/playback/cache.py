@@ -33,6 +33,7 @@ from features.files import open_file
 NAME = re.compile(r"[0-9a-f]{64}\.(jpg|mp4)")
 BYTES = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 ROOM = 8  # a full folder is emptied by one part of so many
+SPACE = 64 << 20  # bytes of a disk, without which a worker process is taken to have failed for lack of space
 STALE_S = 3600.0  # what was begun that long ago, a killed process has left
 RETRY_S, FAILURES = 60.0, 4096  # for how long, and how many, failures are remembered
 FULL = "the disk of the cache is full; free some space, and ask again"
@@ -80,7 +81,7 @@ class FileCache:
         with suppress(OSError, InputError):  # whatever else may stand there
             file = open_file(self._folder / name)
             if os.fstat(file.fileno()).st_size:
-                os.utime(file.fileno())
+                _touch(file)
                 return file
             file.close()
         return None
@@ -121,6 +122,8 @@ class FileCache:
             await make(place / name)
             return await asyncio.to_thread(self._keep, place / name)
         except MediaError as error:
+            if shutil.disk_usage(self._folder).free < SPACE:
+                raise InputError(FULL) from error
             if len(self._failed) >= FAILURES:
                 self._failed.clear()
             self._failed[name] = time.monotonic() + RETRY_S, str(error)
@@ -138,6 +141,7 @@ class FileCache:
         size = os.fstat(file.fileno()).st_size
         if size > self._limit:
             return file
+        _touch(file)
         os.fsync(file.fileno())
         with os.fdopen(os.open(self._folder / ".bytes", BYTES), "r+b") as kept:
             fcntl.flock(kept, fcntl.LOCK_EX)
@@ -167,3 +171,7 @@ class FileCache:
             path.unlink(missing_ok=True)
             total -= size
         return total
+
+
+def _touch(file: BufferedReader) -> None:
+    os.utime(file.fileno(), ns=(time.time_ns(),) * 2)  # the system's own "now" is some milliseconds old

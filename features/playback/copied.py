@@ -1,7 +1,8 @@
 """Packets of a moment taken as they are, where browsers play their codec in an MP4.
 
 Pictures begin with a key picture at or before the moment from which all that follows can be decoded: of H.264 that
-is an IDR picture. Their decode times are made anew, because containers lack or guess them:
+is an IDR picture. What comes before the moment has times below 0, which an edit list then hides. Decode times are
+made anew, because containers lack or guess them:
 
     dts[n] = sorted(pts)[n] - max over k of (sorted(pts)[k] - pts[k])        n, k: in the order of decoding
 """
@@ -26,18 +27,18 @@ LARGEST = 256 << 20  # bytes
 GAP_S = 0.02  # by which a packet of sound may miss the end of the one before
 SHAPE = 0.01
 HOLD_STAMPS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "mpegts", "flv")  # of when each picture is shown
-SOUNDS = {"aac": ("LC",), "mp3": ("",), "opus": ("",)}  # codec -> profiles
+# codec -> profiles; Chromium delays Opus by as much as the edit list of the pictures hides
+SOUNDS = {"aac": ("LC",), "mp3": ("",)}
 MOST_CHANNELS = 6
 UNITS = ("5", "7-8")  # kinds of NAL unit of H.264: of IDR pictures, of parameter sets
 
 
 @dataclass(frozen=True, kw_only=True)
 class Copied:
-    """Packets of one track in the order of decoding; times count from the first picture, or the wanted start."""
+    """Packets of one track in the order of decoding; their times count from the moment's start."""
 
     decoder: Decoder[Any]  # keeps open what its stream belongs to
     packets: list[Any]
-    start_s: float  # of the first packet, seconds since the file's first picture
     seconds: float
 
 
@@ -76,12 +77,13 @@ def copied_pictures(path: Path, facts: MediaFacts, start_s: float, end_s: float)
     if picture.codec == "h264" and not _independent(stream, taken):
         return None
     delay = max(stamp - packet.pts for stamp, packet in zip(stamps, taken))
+    start = round((facts.origin_s + start_s) / base)
     for stamp, packet in zip(stamps, taken):
-        packet.pts, packet.dts = packet.pts - stamps[0], stamp - delay - stamps[0]
+        packet.pts, packet.dts = packet.pts - start, stamp - delay - start
     last = max(taken, key=lambda packet: packet.pts)
     last.duration = last.duration or round(picture.step / base)
     seconds = float((last.pts + last.duration) * base)
-    return Copied(decoder=decoder, packets=taken, start_s=first, seconds=seconds)
+    return Copied(decoder=decoder, packets=taken, seconds=seconds)
 
 
 def copied_sound(path: Path, facts: MediaFacts, start_s: float, end_s: float) -> Copied | None:
@@ -92,7 +94,7 @@ def copied_sound(path: Path, facts: MediaFacts, start_s: float, end_s: float) ->
     decoder: Decoder[Any] = Decoder(path, "audio", facts.timeline, start_s=facts.origin_s + start_s)
     rate, samples = decoder.stream.rate, cast("AudioStream", decoder.stream).frame_size
     taken: list[Any] = []
-    first = due = start_s
+    due = start_s
     for packet in decoder.packets():
         if packet.pts is None or packet.is_corrupt or packet.is_discard or packet.has_sidedata("new_extradata"):
             return None
@@ -105,13 +107,13 @@ def copied_sound(path: Path, facts: MediaFacts, start_s: float, end_s: float) ->
                 continue
             if time > start_s + lasts:
                 return None
-            first = due = time
+            due = time
         if abs(time - due) > GAP_S:
             return None
         packet.pts = packet.dts = round((due - start_s) / packet.time_base)  # jitter does not add up
         due += lasts
         taken.append(packet)
-    return Copied(decoder=decoder, packets=taken, start_s=first, seconds=due - start_s) if taken else None
+    return Copied(decoder=decoder, packets=taken, seconds=due - start_s) if taken else None
 
 
 def _independent(stream: Any, taken: Sequence[Any]) -> bool:

@@ -1,7 +1,7 @@
 """A moment of a file as a small MP4 that every browser plays: its header first, copied where that is safe.
 
-Pictures and sound are each copied or else converted to H.264 and AAC. The time line begins with the first picture;
-sound is put at its place on it, with silence where there is none.
+Pictures and sound are each copied, or else converted to H.264 and AAC. Both begin with the moment: what a copy
+holds before it is hidden by an edit list, and sound that begins later is preceded by silence.
 """
 
 from __future__ import annotations
@@ -45,11 +45,10 @@ How = Literal["copied", "converted", "none"]
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """What was written."""
+    """What was written; its time 0 is the moment's start."""
 
     video: How
     audio: How
-    start_s: float  # where the moment begins on the time line of what was written: a copy starts at a key frame
 
 
 def write_moment(path: Path, start_s: float, end_s: float, out: Path) -> Made:
@@ -84,8 +83,7 @@ def _write(path: Path, facts: MediaFacts, start_s: float, end_s: float, output: 
     pictures: Iterable[Any] = ()
     sounds: Iterable[Any] = ()
     copied = copied_pictures(path, facts, start_s, end_s)
-    begin_s = copied.start_s if copied is not None else start_s
-    sound = copied_sound(path, facts, begin_s, end_s) or _wave(path, facts, begin_s, end_s)
+    sound = copied_sound(path, facts, start_s, end_s) or _wave(path, facts, start_s, end_s)
     if copied is not None:
         video, pictures = "copied", _given(output, copied)
     elif facts.picture is not None:
@@ -102,7 +100,7 @@ def _write(path: Path, facts: MediaFacts, start_s: float, end_s: float, output: 
         raise MediaError(f"it has neither pictures nor sound from {start_s:g} to {end_s:g} s")
     for packet in merge(pictures, sounds, key=lambda packet: packet.dts * packet.time_base):
         output.mux(packet)
-    return Made(video=video, audio=audio, start_s=start_s - begin_s)
+    return Made(video=video, audio=audio)
 
 
 def _given(output: OutputContainer, copied: Copied) -> list[Any]:
@@ -117,6 +115,9 @@ def _encoded_pictures(output: OutputContainer, first: Shown, more: Iterator[Show
     stream = output.add_stream("libx264", rate=30, options=X264, time_base=CLOCK)
     stream.width, stream.height = first[2].width, first[2].height
     context = stream.codec_context
+    matrix: Any = first[2].side_data.get("DISPLAYMATRIX")
+    if matrix is not None:
+        stream.set_display_matrix(np.frombuffer(bytes(matrix), np.int32, 9).tolist())
     context.color_range, context.colorspace, context.color_primaries, context.color_trc = LIMITED, *3 * (BT709,)
 
     def encoded() -> Iterator[Any]:

@@ -10,8 +10,10 @@ studio, or with the program, whatever ends it.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
 from threading import Event
 from typing import Any, Self, TypeVar, final
@@ -49,12 +51,11 @@ class Studio:
     async def __aexit__(self, *_: object) -> None:
         """Kill the processes; those who still ask get a MediaError."""
         self._closed = True
-        for unwanted, process in self._running.values():
+        for unwanted, _process in self._running.values():
             unwanted.set()
-            process.interrupt()
         await asyncio.to_thread(self._threads.shutdown)
-        for process in self._all:
-            process.close()
+        for each in self._all:
+            each.close()
 
     async def ask(self, work: Callable[..., Result], *arguments: Any) -> Result:
         """What a function of a module returns in a worker process; all is pickled.
@@ -81,9 +82,7 @@ class Studio:
         try:
             result: Result = await asyncio.shield(done)
         except asyncio.CancelledError:
-            if not done.done():
-                unwanted.set()
-                process.interrupt()
+            unwanted.set()
             raise
         return result
 
@@ -93,15 +92,19 @@ class Studio:
             done.exception()  # nobody may be left to see it
 
 
-def work_inside(folder: Path, name: str, place: Path, work: Callable[..., Result], *arguments: Any) -> Result:
+def work_inside(folder: Path, name: str, links: Path, work: Callable[..., Result], *arguments: Any) -> Result:
     """Work on a file below a folder in a worker process, by `open_inside`; ``work`` gets a path to the open file.
 
-    ``place``: a folder for a link, which has the ending of the name.
+    ``links``: a folder for this path, a link that has the ending of the name, and is the same the next time.
     """
     with open_inside(folder, name) as file:
         opened = Path("/proc/self/fd", str(file.fileno()))
         if not opened.exists():  # only Linux has it
             return work(folder / name, *arguments)
-        link = place / f"file{Path(name).suffix[:16]}"
+        link = links / f"{os.getpid()}-{sha256(name.encode()).hexdigest()}{Path(name).suffix[:16]}"
+        link.unlink(missing_ok=True)  # that of a killed process of this number
         link.symlink_to(opened)
-        return work(link, *arguments)
+        try:
+            return work(link, *arguments)
+        finally:
+            link.unlink()

@@ -7,26 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import fields
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import parse_qsl
 
-from fastapi import APIRouter, HTTPException, Request
+from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import Response
 
 import index
 from index import Hit, Searcher, VideoHits
-from mee.errors import InputError, name_id
+from mee.errors import InputError
 from scripts.serve import media, schema
 from scripts.serve.keys import key_of, name_of
-from scripts.serve.schema import parameter, refusals, request_of, request_of_json
-from scripts.serve.service import TOP, Page, Service
+from scripts.serve.schema import REF, documented, request_of, request_of_json
+from scripts.serve.service import TOP, Page
 
 router = APIRouter(prefix="/api")
 Result = TypeVar("Result")
-Pairs = Sequence[tuple[str, str]]
 AROUND, MARKED = 9, 1000  # clips around a clip by default, clips of an export at most
 EXPORTS = {  # of each form its media type, and the ending of the file
     "csv": ("text/csv; charset=utf-8", "csv"),
@@ -35,22 +33,20 @@ EXPORTS = {  # of each form its media type, and the ending of the file
     "otio": ("application/json", "otio"),
     "ffmpeg": ("text/plain; charset=utf-8", "ffconcat"),
 }
-DEFAULTS = {field.name: field.default for field in fields(index.Request)} | {"weights": {}, "top": TOP}
-QUERY = schema.parameters()
-CLIP = parameter("clip", "key of a clip", needed=True)
-COUNT = parameter("count", "how many clips", type="integer", minimum=1, maximum=TOP, default=AROUND)
-FORM = parameter("form", "how it is written", needed=True, enum=[*EXPORTS])
-MARKS = parameter("key", "keys of clips, in place of a query", type="array", items={"type": "string"})
-COLUMNS = parameter("column", "columns; default: all of few values", type="array", items={"type": "string"})
 FILE: dict[str, Any] = {"content": {kind.partition(";")[0]: {"schema": {}} for kind, _ in EXPORTS.values()}}
-SENT = "application/x-www-form-urlencoded"
-SENT_FIELDS = {"type": "object", "properties": {each["name"]: each["schema"] for each in (FORM, MARKS, *QUERY)}}
-
-
-def documented(answer: Any, *statuses: int, query: Sequence[Any] = (), **more: Any) -> dict[str, Any]:
-    """How a route is documented: its answer, what else it may answer, and its parameters."""
-    good = answer if isinstance(answer, dict) else {"model": answer}
-    return {"responses": {200: good, **refusals(*statuses)}, "openapi_extra": {"parameters": [*query], **more}}
+BODY = {"application/json": {"$ref": REF.format(model="Search")}}
+FORM = {
+    "application/x-www-form-urlencoded": {
+        "type": "object",
+        "required": ["form"],
+        "properties": {"form": {"enum": [*EXPORTS]}, "key": {"type": "array", "items": {"type": "string"}}}
+        | {each["name"]: each["schema"] for each in schema.parameters()},
+    }
+}
+DEFAULTS = {field.name: field.default for field in fields(index.Request)} | {"weights": {}, "top": TOP}
+Form = Annotated[Literal["csv", "json", "edl", "otio", "ffmpeg"], Query(description="how it is written")]
+Marks = Annotated[list[str], Query(description="keys of clips, in place of a search", max_length=MARKED)]
+Columns = Annotated[list[str], Query(description="default: all of few values", max_length=schema.NAMES)]
 
 
 def as_json(content: Any) -> Response:
@@ -82,33 +78,23 @@ async def run(request: Request, work: Callable[[Searcher], Result]) -> Result:
     return await unless_gone(request, request.app.state.service.run(work))
 
 
-def taken(pairs: Iterable[tuple[str, str]], *names: str) -> tuple[Pairs, list[list[str]]]:
-    """The pairs without some names, and the values of each of these."""
-    given = [*pairs]
-    return [pair for pair in given if pair[0] not in names], [[v for n, v in given if n == name] for name in names]
-
-
 # ---- searches
 
 
-@router.get(
-    "/search", **documented(schema.Answer, 404, 503, query=[*QUERY, parameter("token", "of a page, alone")])
-)
-async def search(request: Request) -> Response:
-    """Find moments, or videos; the token of an answer gives its following page, which is not ranked again."""
-    pairs, (tokens,) = taken(request.query_params.multi_items(), "token")
-    if tokens:
-        if pairs or len(tokens) > 1:
-            raise InputError("a token comes alone: it names a page of a search that was made")
-        service: Service = request.app.state.service
-        return _answer(request, await service.page(tokens[0]))
-    return await _searched(request, *request_of(pairs))
+@router.get("/search", **documented(schema.Answer, 404, 503, query=True))
+async def search(
+    request: Request, token: Annotated[str, Query(description="of a page of an answer; it comes alone")] = ""
+) -> Response:
+    """Find moments, or videos; the tokens of an answer give its other pages, which are not ranked again."""
+    pairs = request.query_params.multi_items()
+    if not token:
+        return await _searched(request, *request_of(pairs))
+    if len(pairs) > 1:
+        raise InputError("a token comes alone: it names a page of a search that was made")
+    return _answer(request, await request.app.state.service.page(token))
 
 
-@router.post(
-    "/search",
-    **documented(schema.Answer, 408, 413, 503, **schema.body("application/json", schema.Search)),
-)
+@router.post("/search", **documented(schema.Answer, 408, 413, 503, body=BODY))
 async def search_by_body(request: Request) -> Response:
     """The same of a JSON body."""
     return await _searched(request, *request_of_json(await request.body()))
@@ -177,11 +163,10 @@ class _Writer:
         return found
 
 
-@router.get("/explain", **documented(schema.Hit, 404, 503, query=[*QUERY, CLIP]))
-async def explain(request: Request) -> Response:
+@router.get("/explain", **documented(schema.Hit, 404, 503, query=True))
+async def explain(request: Request, clip: Annotated[str, Query(description="key of a clip")]) -> Response:
     """A clip as a hit of a search, whatever its rank."""
-    pairs, (keys,) = taken(request.query_params.multi_items(), "clip")
-    (wanted, _), name = request_of(pairs), name_of(_one("clip", keys))
+    (wanted, _), name = request_of(request.query_params.multi_items(), others=("clip",)), name_of(clip)
     hit = await run(request, lambda searcher: searcher.explain(wanted, _known(searcher, name)))
     return as_json(_Writer(request).hit(hit))
 
@@ -221,16 +206,15 @@ async def clip(key: str, request: Request) -> Response:
     return as_json(found)
 
 
-@router.get(
-    "/videos/{key}/clips", **documented(schema.Moments, 404, 503, query=[{**CLIP, "name": "around"}, COUNT])
-)
-async def clips(key: str, request: Request) -> Response:
+@router.get("/videos/{key}/clips", **documented(schema.Moments, 404, 503))
+async def clips(
+    key: str,
+    request: Request,
+    around: Annotated[str, Query(description="key of a clip")] = "",
+    count: Annotated[int, Query(description="how many", ge=1, le=TOP)] = AROUND,
+) -> Response:
     """The clips of a video in order of time, from the first, or around one."""
-    rest, (around, count) = taken(request.query_params.multi_items(), "around", "count")
-    video, name = name_of(key), name_of(around[0]) if around else None
-    most = _number("count", count)
-    if rest:
-        raise InputError(f"there is no parameter {name_id(rest[0][0])}; name around and count")
+    video, name = name_of(key), name_of(around) if around else None
     try:
         moments = await run(request, lambda searcher: searcher.video_index.clips_of(video))
     except InputError as error:
@@ -238,50 +222,48 @@ async def clips(key: str, request: Request) -> Response:
     ids = [moment.clip_id for moment in moments]
     if name is not None and name not in ids:
         raise HTTPException(404, "there is no such clip in this video any more; search again")
-    first = max(0, min(ids.index(name) - most // 2, len(ids) - most)) if name is not None else 0
-    write, shown = _Writer(request), islice(moments, first, first + most)
-    found = [{**write.clip(*moment[:4]), "streams": [*moment.streams]} for moment in shown]
+    first = max(0, min(ids.index(name) - count // 2, len(ids) - count)) if name is not None else 0
+    write = _Writer(request)
+    found = [write.clip(*moment[:4]) for moment in moments[first : first + count]]
     return as_json({"video": video, "count": len(ids), "first": first + 1, "clips": found})
 
 
-@router.get("/facets", **documented(schema.Facets, 503, query=[*QUERY, COLUMNS]))
-async def facets(request: Request) -> Response:
+@router.get("/facets", **documented(schema.Facets, 503, query=True))
+async def facets(request: Request, column: Columns = []) -> Response:  # noqa: B006
     """Values of columns with their counts, among the clips that a search may find; a search is not needed."""
-    pairs, (columns,) = taken(request.query_params.multi_items(), "column")
-    if all(name != "q" or not value for name, value in pairs):
-        pairs = [*pairs, ("q", "anything")]
-    wanted, _ = request_of(pairs)
-    if len(columns) > schema.NAMES:
-        raise InputError(f"at most {schema.NAMES} columns can be named, got {len(columns)}")
-    found = await run(request, lambda searcher: index.facets(searcher.video_index, wanted, columns))
+    pairs = [pair for pair in request.query_params.multi_items() if pair[0] != "q"]
+    wanted, _ = request_of([("q", "anything"), *pairs], others=("column",))
+    found = await run(request, lambda searcher: index.facets(searcher.video_index, wanted, column))
     return as_json({"facets": [each.to_dict() for each in found]})
 
 
-@router.get("/export", **documented(FILE, 404, 503, query=[FORM, MARKS, *QUERY]))
-async def export(request: Request) -> Response:
+@router.get("/export", **documented(FILE, 404, 503, query=True))
+async def export(request: Request, form: Form, key: Marks = []) -> Response:  # noqa: B006
     """What a search finds, or some clips, as a list of cuts for other programs."""
-    return await _exported(request, request.query_params.multi_items())
+    return await _exported(request, form, key, request.query_params.multi_items())
 
 
-@router.post("/export", **documented(FILE, 404, 408, 413, 503, **schema.body(SENT, SENT_FIELDS)))
+@router.post("/export", **documented(FILE, 404, 408, 413, 503, body=FORM))
 async def export_marked(request: Request) -> Response:
     """The same of a form."""
-    return await _exported(request, parse_qsl((await request.body()).decode("utf-8", "replace")))
+    pairs = parse_qsl((await request.body()).decode("utf-8", "replace"))
+    form = next((value for name, value in pairs if name == "form"), "")
+    keys = [value for name, value in pairs if name == "key"]
+    if form not in EXPORTS or len(keys) > MARKED:
+        raise InputError(f"form must be one of {', '.join(EXPORTS)}, and key be given {MARKED:,} times at most")
+    return await _exported(request, form, keys, pairs)
 
 
-async def _exported(request: Request, given: Iterable[tuple[str, str]]) -> Response:
-    pairs, (forms, keys) = taken(given, "form", "key")
-    if (form := _one("form", forms)) not in EXPORTS:
-        raise InputError(f"form must be one of {', '.join(EXPORTS)}, got {name_id(form)}")
-    if len(keys) > MARKED:
-        raise InputError(f"at most {MARKED:,} clips can be named, got {len(keys):,}; send fewer at a time")
+async def _exported(
+    request: Request, form: str, keys: Sequence[str], pairs: Sequence[tuple[str, str]]
+) -> Response:
     names, title = [*map(name_of, keys)], "marked moments"
     if not keys:
-        page = await unless_gone(request, request.app.state.service.search(request_of(pairs)[0], size=TOP))
-        title = page.request.sentence or "moments"
+        wanted, _ = request_of(pairs, others=("form",))
+        page = await unless_gone(request, request.app.state.service.search(wanted, size=TOP))
+        title = wanted.sentence or "moments"
         hits = (hit for each in page.found for hit in (each.hits if isinstance(each, VideoHits) else (each,)))
         names = [hit.clip_id for hit in hits]
-
     settings = request.app.state.settings
     folder = None if settings.token or settings.videos is None else settings.videos.resolve()  # not told to others
 
@@ -299,16 +281,3 @@ def _known(searcher: Searcher, name: str) -> str:
     if searcher.video_index.snapshot.find(name) is None:
         raise HTTPException(404, "there is no such clip any more; search again")
     return name
-
-
-def _one(name: str, values: Sequence[str]) -> str:
-    if len(values) != 1:
-        raise InputError(f"{name} must be given once, and is given {len(values)} times")
-    return values[0]
-
-
-def _number(name: str, values: Sequence[str]) -> int:
-    text = _one(name, values or [str(AROUND)])
-    if not (text.isascii() and text.isdigit() and len(text) < 5 and 1 <= int(text) <= TOP):
-        raise InputError(f"{name} must be a number from 1 to {TOP}, got {name_id(text)}")
-    return int(text)

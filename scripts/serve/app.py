@@ -20,17 +20,23 @@ from scripts.serve import api, clip_page, media, page, schema, security
 from scripts.serve.rendering import rendered
 from scripts.serve.service import Busy, Gone, Service
 
+ABOUT = (
+    "Searches of an index of videos. An address asks as the command line does: q is the sentence, "
+    "also=0.5*at night, less=a cat, weights=audio=0.7. Clips and videos are named by the keys of hits."
+)
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 SENTENCES = {
     404: "there is nothing at this address; start at /, or read /docs",
     405: "this address is asked in another way; /docs says how",
 }
-EXAMPLES = {  # of each route, for /docs
-    "/api/search": "?q=a+dog&also=0.5*at+night&less=a+cat&size=3",
-    "/api/explain": "?q=a+dog&clip=KEY",
-    "/api/facets": "?where=duration+%3C+30&column=video_codec",
-    "/api/export": "?form=edl&q=a+dog&top=20",
-    "/api/videos/{key}/clips": "?around=KEY&count=5",
+EXAMPLES = {  # of routes, for /docs
+    "GET /api/search": "/api/search?q=a+dog&also=0.5*at+night&less=a+cat&size=3",
+    "POST /api/search": '{"sentence": "a dog", "also": [{"weight": -1, "sentence": "a cat"}], "size": 3}',
+    "GET /api/explain": "/api/explain?q=a+dog&clip=KEY",
+    "GET /api/facets": "/api/facets?where=duration+%3C+30&column=video",
+    "GET /api/export": "/api/export?form=edl&q=a+dog&top=20",
+    "POST /api/export": "form=csv&key=KEY",
+    "GET /api/videos/{key}/clips": "/api/videos/VIDEO_KEY/clips?around=KEY&count=5",
 }
 router = APIRouter()
 
@@ -42,7 +48,7 @@ class Settings:
     videos: Path | None = None  # the library's folder; None: nothing can be played
     token: str | None = None  # that every request must bring; None: none
     hosts: tuple[str, ...] = LOOPBACK  # names under which it may be asked
-    cache: Path | None = None  # folder for converted moments and pictures; None: a temporary one
+    cache: Path | None = None  # folder for converted moments and pictures; None: in the user's cache directory
     cache_bytes: int = 2 << 30
     title: str = "MEE"
 
@@ -51,14 +57,9 @@ class App(FastAPI):
     """FastAPI with its OpenAPI document told as it is."""
 
     def openapi(self) -> dict[str, Any]:
-        """The document: no answer is there that no route gives, and the token is named where one is needed."""
+        """The document; made once."""
         if self.openapi_schema is None:
-            document = super().openapi()
-            for methods in document["paths"].values():
-                for route in methods.values():
-                    route["responses"].pop("422", None)  # a key is any text
-            for name in ("HTTPValidationError", "ValidationError"):
-                document["components"]["schemas"].pop(name, None)
+            document = schema.completed(super().openapi())
             if self.state.settings.token is not None:
                 document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
                 document["security"] = [{"token": []}]
@@ -70,7 +71,7 @@ def create_app(service: Service, settings: Settings) -> FastAPI:
     """The app over a service."""
     plain: dict[str, Any] = dict.fromkeys(("docs_url", "redoc_url", "openapi_url"))  # they need a CDN
     plain |= {"redirect_slashes": False, "lifespan": media.lifespan}
-    app = App(title=settings.title, description=api.__doc__ or "", version="1", **plain)
+    app = App(title=settings.title, description=ABOUT, version="1", **plain)
     app.state.service, app.state.settings = service, settings
     for part in (api, media, page, clip_page, security):
         app.include_router(part.router)
@@ -94,13 +95,14 @@ async def _sentence(request: Request, error: Exception) -> Response:
             SENTENCES.get(status, "") if error.detail in ("Not Found", "Method Not Allowed") else error.detail
         )
     elif isinstance(error, RequestValidationError):
-        sentence = "a parameter cannot be used; /docs says what can be asked"
+        first = error.errors()[0]
+        sentence = schema.sentence_of(first, first["loc"][1:])
     elif isinstance(error, Gone):
         status = 404
     return security.refusal(request.scope, status, sentence, **headers)
 
 
-@router.get("/healthz", responses={200: {"model": schema.Health}, **schema.refusals(503)})
+@router.get("/healthz", responses={200: {"model": schema.Health}, 503: {}})
 async def health(request: Request) -> Response:
     """Whether searches are answered; needs no token."""
     well: bool = request.app.state.service.health()["ok"]
@@ -111,7 +113,7 @@ async def health(request: Request) -> Response:
     return api.as_json({"ok": True})
 
 
-@router.get("/metrics", response_class=PlainTextResponse, responses=schema.refusals())
+@router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
     """What the server did, for Prometheus."""
     return Response(
@@ -119,7 +121,7 @@ async def metrics(request: Request) -> Response:
     )
 
 
-@router.get("/api/openapi.json", responses={200: {"content": {"application/json": {}}}, **schema.refusals()})
+@router.get("/api/openapi.json", responses={200: {"content": {"application/json": {}}}})
 async def openapi(request: Request) -> Response:
     """This document."""
     return Response(json.dumps(request.app.openapi()), media_type="application/json")

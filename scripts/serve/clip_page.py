@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 from urllib.parse import urlencode
 
@@ -194,12 +195,7 @@ def _vtt(lines: Sequence[Line], shift: float) -> Iterator[str]:
     for line in lines:
         start, end = max(line.start_s + shift, 0.0), max(line.end_s + shift, 0.0)
         if end > start:
-            text = (
-                visible(" ".join(line.text.split()))
-                .replace("&", "&amp;")
-                .replace("<", "&lt;")
-                .replace(">", "&gt;")
-            )
+            text = escape(visible(" ".join(line.text.split())), quote=False)
             yield f"{_stamp(start)} --> {_stamp(end)}\n{text}\n"
 
 

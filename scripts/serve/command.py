@@ -64,8 +64,8 @@ class ServeArgs:
     token_file: Path | None = None  # file with a token of 16 letters or more, which every request must bring
     # one more name under which the server may be asked, such as archive.example.org; may be repeated
     allow_host: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME")] = ()
-    cache: Path | None = None  # folder for converted moments; default: one that is deleted at the end
-    cache_size: float = 2.0  # of converted moments, in GB
+    cache: Path | None = None  # folder for pictures and converted moments; default: in the user's cache directory
+    cache_size: float = 2.0  # of this folder, in GB
     open: bool = False  # open the page in the browser
     model: Path | None = None  # the model, if it was moved since the index was made
     # where the model runs if the index has no text side; cuda: it runs there, and the clips are scored there

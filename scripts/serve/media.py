@@ -18,6 +18,7 @@ from email.utils import formatdate
 from io import BufferedReader
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Lock
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
@@ -27,6 +28,7 @@ from starlette.types import Receive, Scope, Send
 from features.errors import InputError, MediaError
 from features.files import open_inside
 from features.playback import (
+    LONGEST_S,
     FileCache,
     Playable,
     Studio,
@@ -43,17 +45,27 @@ from scripts.serve.keys import name_of
 
 FORMAT = 1  # of what is in the cache; raised when it is made in another way
 PICTURE_S, MOMENT_S = 20.0, 120.0  # that work may take
-RETRY_S = 2
 KNOWN = 10_000  # files of which is remembered how they play
 RANGE = re.compile(r"bytes=(?P<first>[0-9]{0,18})-(?P<last>[0-9]{0,18})(?<!=-)")  # one
 MIME = re.compile(r"(video|audio|image)/[a-z0-9.+-]+")
 NO_VIDEOS = "start mee serve with --videos FOLDER to see and play clips"
 Result = TypeVar("Result")
+_MAKING = Lock()  # routes ask from several threads
 
-router = APIRouter(
-    prefix="/api/clips",
-    responses={206: {}, 304: {}, 404: {}, 416: {}, 503: {}},
-)
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    206: {"description": "a part of the file"},
+    304: {"description": "the file is as it was"},
+    **{status: {} for status in (404, 416, 503)},
+}
+
+router = APIRouter(prefix="/api/clips", responses=RESPONSES)
+
+
+NO_PICTURE: dict[int | str, dict[str, Any]] = {204: {"description": "the file is sound alone"}}
+
+
+def _of(mime: str) -> dict[int | str, dict[str, Any]]:
+    return {200: {"content": {mime: {}}, "description": "the file"}}
 
 
 @dataclass(frozen=True)
@@ -73,8 +85,9 @@ class Media:
     videos: Path
     cache: FileCache
     pictures: Studio = field(default_factory=lambda: Studio(timeout=PICTURE_S))
+    links: TemporaryDirectory[str] = field(default_factory=lambda: TemporaryDirectory(prefix="mee-"))
     moments: Studio = field(default_factory=lambda: Studio(timeout=MOMENT_S))
-    playable: dict[tuple[str, int, int], Playable | MediaError] = field(default_factory=dict)
+    playable: dict[tuple[str, int, int], Playable] = field(default_factory=dict)
 
     @staticmethod
     def of(app: FastAPI) -> Media:
@@ -82,44 +95,41 @@ class Media:
         settings, state = app.state.settings, app.state
         if settings.videos is None:
             raise HTTPException(404, NO_VIDEOS)
-        if not hasattr(state, "media"):
-            cache = FileCache(settings.cache or default_folder(), settings.cache_bytes)
-            state.media = Media(settings.videos.absolute(), cache)
+        with _MAKING:
+            if not hasattr(state, "media"):
+                try:
+                    cache = FileCache(settings.cache or default_folder(), settings.cache_bytes)
+                except InputError as error:
+                    raise _refusal(error) from None
+                state.media = Media(settings.videos.absolute(), cache)
         media: Media = state.media
         return media
+
+    def on(self, source: Source, work: Callable[..., Any]) -> tuple[Any, ...]:
+        """What a studio is asked for, but for further arguments."""
+        return work_inside, self.videos, source.stamp[0], Path(self.links.name), work
 
     async def how_played(self, source: Source) -> Playable:
         """Raises MediaError where the file cannot be read."""
         if source.stamp not in self.playable:
             if len(self.playable) >= KNOWN:
                 self.playable.clear()
-            file = self.videos, source.stamp[0]
-            with TemporaryDirectory(prefix="mee-") as place:
-                try:
-                    self.playable[source.stamp] = await self.pictures.ask(
-                        work_inside, *file, Path(place), playable
-                    )
-                except MediaError as error:
-                    self.playable[source.stamp] = error
-        known = self.playable[source.stamp]
-        if isinstance(known, MediaError):
-            raise known
-        return known
+            self.playable[source.stamp] = await self.pictures.ask(*self.on(source, playable))
+        return self.playable[source.stamp]
 
     async def made(self, source: Source, work: Callable[..., Any]) -> tuple[BufferedReader, str]:
         """A picture or an MP4 of a clip, and its name in the cache."""
-        video, span = source.stamp[0], (source.start_s, source.end_s)
-        facts = FORMAT, work.__name__, str(self.videos), *source.stamp, *span
+        span = source.start_s, source.end_s
+        name = name_in_cache(
+            "mp4" if work is write_moment else "jpg", FORMAT, work.__name__, str(self.videos), *source.stamp, *span
+        )
 
         async def make(path: Path) -> None:
-            of_file = self.videos, video, path.parent, work, *span
             if work is write_moment:
-                await self.moments.ask(work_inside, *of_file, path)
+                await self.moments.ask(*self.on(source, work), *span, path)
             else:
-                jpeg = await self.pictures.ask(work_inside, *of_file)
-                await asyncio.to_thread(path.write_bytes, jpeg)
+                await asyncio.to_thread(path.write_bytes, await self.pictures.ask(*self.on(source, work), *span))
 
-        name = name_in_cache("mp4" if work is write_moment else "jpg", *facts)
         return await self.cache.get(name, make), name
 
 
@@ -128,8 +138,10 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """At the app's end the processes are ended; they start when the first picture is asked for."""
     yield
     media: Media | None = getattr(app.state, "media", None)
-    for studio in (media.pictures, media.moments) if media is not None else ():
-        await studio.__aexit__()
+    if media is not None:
+        for studio in (media.pictures, media.moments):
+            await studio.__aexit__()
+        media.links.cleanup()
 
 
 def source_of(app: FastAPI, key: str) -> Source:
@@ -154,7 +166,7 @@ def source_of(app: FastAPI, key: str) -> Source:
         said = f"{video!r:.200} is no file inside the folder of videos; give --videos the folder that was indexed"
         raise HTTPException(404, said) from None
     status = os.fstat(file.fileno())
-    if row.get("file_bytes") not in (None, status.st_size):
+    if isinstance(recorded := row.get("file_bytes"), int) and recorded != status.st_size:
         file.close()
         said = f"{video!r:.200} has changed since it was indexed; run mee precompute and mee index again"
         raise HTTPException(404, said)
@@ -172,43 +184,42 @@ async def play_of(app: FastAPI, key: str) -> dict[str, Any]:
         source = await asyncio.to_thread(source_of, app, key)
         with source.file:
             how = await Media.of(app).how_played(source)
-    except HTTPException as error:
-        return {"kind": "none", "why": error.detail}
-    except MediaError as error:
-        return {"kind": "none", "why": f"this file cannot be played: {error}"}
-    start, end = 0.0, source.end_s - source.start_s
-    if how.direct and how.kind != "image":
+    except (HTTPException, StudioBusy, InputError) as error:
+        return {"kind": "none", "why": _refusal(error).detail}
+    url, start, end = f"/api/clips/{key}/moment.mp4", 0.0, min(source.end_s - source.start_s, LONGEST_S)
+    if how.direct:
         start, end = source.start_s + how.zero_s, source.end_s + how.zero_s
-    url = f"/api/clips/{key}/{'media' if how.direct else 'moment.mp4'}"
-    if how.direct and how.kind != "image":
-        url += f"#t={start:.3f},{end:.3f}"
-    facts = {"kind": how.kind, "direct": how.direct, "mime": how.mime, "why": how.why}
+        url = f"/api/clips/{key}/media" + (f"#t={start:.3f},{end:.3f}" if how.kind != "image" else "")
+    why = how.why
+    if not how.direct and source.end_s - source.start_s > LONGEST_S:
+        why += f", and only the first {LONGEST_S:g} s of this clip are"
+    facts = {"kind": how.kind, "direct": how.direct, "mime": how.mime, "why": why}
     return facts | {"url": url, "start_s": start, "end_s": end}
 
 
 @router.head("/{key}/thumb", include_in_schema=False)
-@router.get("/{key}/thumb", response_class=FileResponse)
+@router.get("/{key}/thumb", response_class=FileResponse, responses=_of("image/jpeg") | NO_PICTURE)
 async def thumb(request: Request, key: str) -> Response:
     """A picture of the clip."""
-    return await _made(request, key, "image/jpeg", thumbnail)
+    return await _picture(request, key, thumbnail)
 
 
 @router.head("/{key}/strip", include_in_schema=False)
-@router.get("/{key}/strip", response_class=FileResponse)
+@router.get("/{key}/strip", response_class=FileResponse, responses=_of("image/jpeg") | NO_PICTURE)
 async def strip(request: Request, key: str) -> Response:
     """Eight pictures of the clip, side by side."""
-    return await _made(request, key, "image/jpeg", film_strip)
+    return await _picture(request, key, film_strip)
 
 
 @router.head("/{key}/moment.mp4", include_in_schema=False)
-@router.get("/{key}/moment.mp4", response_class=FileResponse)
+@router.get("/{key}/moment.mp4", response_class=FileResponse, responses=_of("video/mp4"))
 async def moment(request: Request, key: str) -> Response:
     """The clip as an MP4 that browsers play."""
     return await _made(request, key, "video/mp4", write_moment)
 
 
 @router.head("/{key}/media", include_in_schema=False)
-@router.get("/{key}/media", response_class=FileResponse)
+@router.get("/{key}/media", response_class=FileResponse, responses=_of("*/*"))
 async def media(request: Request, key: str) -> Response:
     """The clip's whole file, where browsers play it as it is."""
     source = await asyncio.to_thread(source_of, request.app, key)
@@ -217,6 +228,16 @@ async def media(request: Request, key: str) -> Response:
         source.file.close()
         raise HTTPException(404, f"browsers do not play this file as it is ({how.why}); ask for moment.mp4")
     return _send(request, source.file, f"{source.stamp[2]:x}-{source.stamp[1]:x}", how.mime, "private, no-cache")
+
+
+async def _picture(request: Request, key: str, work: Callable[..., Any]) -> Response:
+    """A picture; nothing, which is no error, of a file that is sound alone."""
+    try:
+        return await _made(request, key, "image/jpeg", work)
+    except HTTPException as error:
+        if error.status_code != 404 or (await play_of(request.app, key))["kind"] != "audio":
+            raise
+        return Response(status_code=204)
 
 
 async def _made(request: Request, key: str, mime: str, work: Callable[..., Any]) -> Response:
@@ -235,17 +256,21 @@ async def _answered(request: Request, work: Awaitable[Result]) -> Result:
         if not task.done():
             raise HTTPException(499, "the client has gone")
         return task.result()
-    except StudioBusy:
-        raise HTTPException(
-            503, "too much is converted at once; ask again", {"Retry-After": str(RETRY_S)}
-        ) from None
-    except MediaError as error:
-        raise HTTPException(404, f"it cannot be shown: {error}") from None
-    except InputError as error:
-        raise HTTPException(503, str(error), {"Retry-After": "60"}) from None
+    except (StudioBusy, InputError) as error:
+        raise _refusal(error) from None
     finally:
         gone.cancel()
         task.cancel()
+
+
+def _refusal(error: Exception) -> HTTPException:
+    if isinstance(error, HTTPException):
+        return error
+    if isinstance(error, MediaError):
+        return HTTPException(404, f"this file cannot be shown: {error}")
+    busy = isinstance(error, StudioBusy)
+    said = "too much is converted at once; ask again" if busy else str(error)
+    return HTTPException(503, said, {"Retry-After": "2" if busy else "60"})
 
 
 async def _gone(request: Request) -> None:

@@ -16,7 +16,7 @@ from fastapi.responses import Response
 import index
 from index import Hit, Searcher, VideoHits
 from mee.errors import InputError, count
-from scripts.serve.asked import ASKS, Asked, chips, choices
+from scripts.serve.asked import ASKS, CHIPS, Asked, chips, choices
 from scripts.serve.rendering import colours, rendered
 from scripts.serve.schema import query_of, request_of
 from scripts.serve.service import Busy, Page, Service
@@ -25,7 +25,7 @@ from scripts.serve.view import Cards
 router = APIRouter(include_in_schema=False)
 SHOWN, VALUES, KEPT = 24, 8, 64  # clips on the first page, values of a column, filters whose facets are kept
 HIDDEN = ("streams", "start_s", "end_s", "file_seconds", "file_bytes", "width", "audio_rate")  # filters know them
-FIRST = ("duration", "height", "fps", "video_codec", "audio_codec", "video")  # after the columns of the user
+FIRST = ("duration", "video_codec", "audio_codec", "height", "fps", "video")  # after the columns of the user
 EXAMPLES = {
     "appearance": "a person outdoors",
     "audio": "music is playing",
@@ -103,7 +103,11 @@ async def _answer(template: str, request: Request, asked: Asked) -> Response:
     except InputError as problem:
         status, error = 400, str(problem)
         wrong = error.startswith("the filter ")
-    shown = {"asked": asked, "library": library, "chips": chips(asked), "error": error, "wrong": wrong}
+    hidden = asked.rest("q", "only", "where", "by_video", *library.words)
+    if error and not wrong:  # what cannot be seen in the form is not asked for again
+        hidden = tuple(pair for pair in hidden if pair[0] in CHIPS)
+    shown = {"asked": asked, "library": library, "error": error, "wrong": wrong}
+    shown |= {"hidden": hidden, "chips": chips(asked)}
     shown |= {"choices": choices(facets, asked)} | _shown(request, asked, library, page)
     response = rendered(template, status, **shown)
     response.headers.update(headers)
@@ -139,10 +143,9 @@ def _status(page: Page) -> str:
         return f"No {noun} fits: take a filter or a stream away, or use other words"
     last = page.first + len(page.found) - 1
     order = "by time" if not wanted.asks else "by their best moment" if wanted.by_video else "best first"
-    if last == page.count < wanted.top:
-        return f"{count(last, noun)}, {order}"
     best = "the best " if page.count == wanted.top and wanted.asks else ""
-    return f"{last:,} of {best}{count(page.count, noun)}, {order}"
+    part = f"{last:,} of {best}" if last < page.count else best.capitalize()
+    return f"{part}{count(page.count, noun)}, {order}"
 
 
 async def _facets(service: Service, library: Library, wanted: index.Request) -> list[index.Facet]:
@@ -161,10 +164,10 @@ async def _facets(service: Service, library: Library, wanted: index.Request) -> 
 async def _library(request: Request) -> Library:
     """What is served, counted once a generation of the index."""
     service: Service = request.app.state.service
-    snapshot, library = getattr(request.app.state, "library", (None, None))
-    if library is None or snapshot is not service.searcher.video_index.snapshot:
-        snapshot, library = request.app.state.library = await service.run(_counted)
-    return library
+    held: tuple[Any, Library] | None = getattr(request.app.state, "library", None)
+    if held is None or held[0] is not service.searcher.video_index.snapshot:
+        held = request.app.state.library = await service.run(_counted)
+    return held[1]
 
 
 def _counted(searcher: Searcher) -> tuple[Any, Library]:

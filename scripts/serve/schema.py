@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from index import Request
+from index import Request, Said
 from mee.errors import InputError, did_you_mean, name_id
 from scripts.search import WEIGHTED, term_of
 from scripts.serve.service import TOP
@@ -167,17 +167,23 @@ def _checked(given: dict[str, Any], *, strict: bool) -> tuple[Request, int]:
         return Search.model_validate(given, strict=strict).request()
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
-    *path, last = map(str, first["loc"])
-    if first["type"] == "extra_forbidden":
-        near = did_you_mean(last[:80], [*Search.model_fields, *RENAMED, *LISTS]) if not path else ""
-        raise InputError(f"there is no parameter {name_id('.'.join([*path, last]))}{near}")
-    reason = SHOULD.sub("must ", first["msg"])
-    if first["type"] == "string_pattern_mismatch":
+    raise InputError(sentence_of(first, first["loc"]))
+
+
+def sentence_of(error: Mapping[str, Any], place: Sequence[int | str]) -> str:
+    """An error of pydantic, at a field, as a sentence."""
+    name = ".".join(map(str, place))
+    if error["type"] == "extra_forbidden":
+        return (
+            f"there is no parameter {name_id(name)}{did_you_mean(name[:80], [*Search.model_fields, 'q', 'less'])}"
+        )
+    reason = SHOULD.sub("must ", error["msg"]) if error["type"] != "missing" else "must be given"
+    if error["type"] == "string_pattern_mismatch":
         reason = "holds a NUL character; take it out"
     elif not reason.startswith("must "):
         reason = "cannot be used"
-    got = f", got {name_id(str(first['input'])[:200])}" if isinstance(first["input"], str | int | float) else ""
-    raise InputError(f"{name_id('.'.join([*path, last]))} {reason}{got}")
+    got = f", got {name_id(str(error['input'])[:200])}" if isinstance(error["input"], str | int | float) else ""
+    return f"{name_id(name)} {reason}{got}"
 
 
 # ---- what is answered, for the OpenAPI document
@@ -196,14 +202,6 @@ class Share(BaseModel):
     similarity: float
     offset: float
     contribution: float = Field(description="weight * (similarity - offset)")
-
-
-class Said(BaseModel):
-    """An utterance, or a line that is written in the picture."""
-
-    start_s: float
-    end_s: float
-    text: str
 
 
 class Clip(BaseModel):
@@ -295,13 +293,13 @@ class Facets(BaseModel):
 class Play(BaseModel):
     """How a clip is played."""
 
-    kind: str
-    url: str | None
-    direct: bool
-    mime: str | None
-    start_s: float
-    end_s: float
-    why: str
+    kind: str = Field(description="video, audio, image, or none")
+    url: str | None = None
+    direct: bool | None = Field(None, description="the file itself, not a converted part")
+    mime: str | None = None
+    start_s: float | None = Field(None, description="on the time line of what is played")
+    end_s: float | None = None
+    why: str = Field(description="why it is converted, or cannot be played")
 
 
 class Facts(Clip):
@@ -314,19 +312,13 @@ class Facts(Clip):
     play: Play | None = Field(None, description="only where there are videos")
 
 
-class Moment(Clip):
-    """A clip beside others."""
-
-    streams: list[str]
-
-
 class Moments(BaseModel):
     """Clips of a video in order of time."""
 
     video: str
     count: int = Field(description="clips of the video in all")
     first: int = Field(description="number of the first one here, from 1")
-    clips: list[Moment]
+    clips: list[Clip]
 
 
 class Health(BaseModel):
@@ -335,6 +327,7 @@ class Health(BaseModel):
     ok: bool
 
 
+GUARDED = (400, 401, 403, 421, 500)  # what any address may answer
 REFUSALS = {
     400: "something in the request cannot be used",
     401: "the token is missing or wrong",
@@ -342,55 +335,50 @@ REFUSALS = {
     404: "there is no such thing",
     408: "the body did not arrive in time",
     413: "the body is too long",
+    416: "the file has no such bytes",
     421: "the server is not known by this name",
     500: "the server failed",
     503: "too much is asked at once; Retry-After says when to ask again",
 }
 
 
-def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """For `responses=` of a route: what is answered in place of an answer, by the guard or with these statuses."""
-    return {
-        n: {"model": Problem, "description": REFUSALS[n]} for n in sorted({400, 401, 403, 421, 500, *statuses})
-    }
+REF = "#/components/schemas/{model}"
 
 
-def body(kind: str, model: Any) -> dict[str, Any]:
-    """For `openapi_extra` of a route: what is sent, as JSON or as a form."""
-    if isinstance(model, dict):
-        return {"requestBody": {"required": True, "content": {kind: {"schema": model}}}}
-    found = model.model_json_schema()
-    kinds = {"#/$defs/" + name: each for name, each in found.pop("$defs", {}).items()}
-
-    def inlined(part: Any) -> Any:
-        if isinstance(part, dict):
-            return inlined(kinds[part["$ref"]]) if "$ref" in part else {k: inlined(v) for k, v in part.items()}
-        return [*map(inlined, part)] if isinstance(part, list) else part
-
-    return {"requestBody": {"required": True, "content": {kind: {"schema": inlined(found)}}}}
-
-
-def parameter(name: str, about: str, *, needed: bool = False, **kind: Any) -> dict[str, Any]:
-    """A parameter of an address, for the OpenAPI document."""
-    found = {
-        "name": name,
-        "in": "query",
-        "description": about,
-        "schema": kind or {"type": "string", "minLength": 1},
-    }
-    return found | ({"required": True} if needed else {})
+def documented(answer: Any, *statuses: int, query: bool = False, body: Mapping[str, Any] | None = None) -> Any:
+    """How a route is documented: its answer, errors of its own, whether it takes a request, schemas of a body."""
+    good = answer if isinstance(answer, dict) else {"model": answer}
+    extra: dict[str, Any] = {"parameters": parameters()} if query else {}
+    if body is not None:
+        extra["requestBody"] = {"required": True, "content": {kind: {"schema": its} for kind, its in body.items()}}
+    return {"responses": {200: good, **{status: {} for status in statuses}}, "openapi_extra": extra}
 
 
 def parameters() -> list[dict[str, Any]]:
-    """Those of a request."""
-    found, strings = [], {"type": "string", "minLength": 1, "maxLength": 2000}
-    written = {field: name for name, field in RENAMED.items()}
+    """Those of a request in an address, for the OpenAPI document."""
+    found, text = [], {"type": "string", "minLength": 1, "maxLength": 2000}
     for name, kind in Search.model_json_schema()["properties"].items():
-        about, kind = kind.pop("description"), kind.get("anyOf", [kind])[0] | {"default": kind.get("default")}
+        about, kind = kind.pop("description"), kind.get("anyOf", [kind])[0]
         if name in LISTS:
-            kind = {"type": "array", "items": strings, "maxItems": NAMES if name == "only" else TERMS - 1}
-        found.append(parameter(written.get(name, name), about, **{k: v for k, v in kind.items() if v is not None}))
-        if name == "also":
-            found[-1]["description"] += ", such as 0.5*at night"
-            found.append(parameter("less", "sentences that lower the score", **kind))
-    return found
+            kind = {"type": "array", "items": text, "maxItems": NAMES if name == "only" else TERMS - 1}
+        found.append({"name": name, "in": "query", "description": about, "schema": kind})
+    found[0]["name"] = "q"
+    found[1]["description"] += ", such as 0.5*at night"
+    return [*found[:2], found[1] | {"name": "less", "description": "sentences that lower the score"}, *found[2:]]
+
+
+def completed(document: dict[str, Any]) -> dict[str, Any]:
+    """An OpenAPI document with all that is answered in place of an answer, and nothing that never is."""
+    schemas = document["components"]["schemas"]
+    for model in (Problem, Term, Search):
+        schemas[model.__name__] = model.model_json_schema(ref_template=REF)
+    schemas["Search"].pop("$defs")
+    content = {"application/json": {"schema": {"$ref": REF.format(model="Problem")}}}
+    for route in (route for methods in document["paths"].values() for route in methods.values()):
+        route["responses"].pop("422", None)  # it is a 400 here
+        statuses = {*GUARDED, *(int(status) for status in route["responses"] if status >= "400")}
+        refused = {str(n): {"description": REFUSALS[n], "content": content} for n in statuses}
+        route["responses"] = dict(sorted((route["responses"] | refused).items()))
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    return document

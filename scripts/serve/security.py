@@ -102,10 +102,10 @@ class Guard:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                message["headers"] = [*message.get("headers", ()), *HEADERS]
-                if all(name.lower() != b"cache-control" for name, _ in message["headers"]):
-                    static = scope["path"].startswith("/static/") and message["status"] in (200, 304)
-                    message["headers"].append((b"cache-control", b"no-cache" if static else b"no-store"))
+                static = scope["path"].startswith("/static/") and message["status"] in (200, 304)
+                ours = [*HEADERS, (b"cache-control", b"no-cache" if static else b"no-store")]
+                given = dict(message.get("headers", ()))
+                message["headers"] = [*message["headers"], *(each for each in ours if each[0] not in given)]
             await send(message)
 
         try:

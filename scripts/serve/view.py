@@ -6,6 +6,7 @@ The bars of a page share one scale, from its most negative contribution, or 0, t
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import NamedTuple, final
 from urllib.parse import urlencode
 
@@ -64,12 +65,13 @@ class Cards:
     def scale(self, hits: Iterable[Hit], given: str = "") -> str:
         """Take a page's scale, or that of these hits; returns it, for the following pages."""
         parts = [0.0, *(share.contribution for hit in hits for share in hit.experts.values())]
-        try:
-            low, high = map(float, given.split("/")) if given else (min(parts), max(parts))
-        except ValueError:
-            low, high = min(parts), max(parts)
-        self.low, self.high = max(min(low, 0.0), -LARGEST), min(max(high, 0.0), LARGEST)
-        return f"{self.low:.4g}/{self.high:.4g}"
+        own = f"{min(parts):.4g}/{max(parts):.4g}"
+        for scale in (given, own):
+            with suppress(ValueError):
+                self.low, self.high = map(float, scale.split("/"))
+                if -LARGEST <= self.low <= 0 <= self.high <= LARGEST:
+                    return scale
+        return own
 
     @property
     def zero(self) -> float:

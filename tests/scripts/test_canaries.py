@@ -24,6 +24,7 @@ from safetensors.numpy import load_file
 from features.store.manifest import checksummed
 from index.storage.manifest import _checksum
 from scripts.cli import COMMANDS, main
+from scripts.serve.keys import key_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify")
 
@@ -40,6 +41,19 @@ while True:
 """
 FAST = ("store list store", "store verify store --repair", "gallery list index", "explain model word")
 FAST += ("import new a=evil.h5", "import new a=arrays", "report result.json")
+
+
+async def ask_all(app, *_):
+    """In the place of a server that listens: every route once, or each clip."""
+    from httpx import ASGITransport, AsyncClient
+
+    parts = ("", "/thumb", "/strip", "/media", "/moment.mp4")
+    paths = [f"/api/clips/{key_of(name)}{part}" for name in ("clip1.mp4", "clip8.mp4") for part in parts]
+    paths += ["/?q=word", f"/clip/{key_of('clip8.mp4')}", "/api/search?q=word", "/api/facets", "/api/info"]
+    async with app.router.lifespan_context(app), AsyncClient(transport=ASGITransport(app)) as client:
+        answers = [await client.get(f"http://localhost{path}", timeout=60) for path in paths]
+    assert {answer.status_code for answer in answers} <= {200, 400, 404, 503}
+    return 0
 
 
 class Canaries:
@@ -266,6 +280,7 @@ RESULT = [
     *product([playlist], [M3U8, CONCAT]),
 ]
 TRAINED = "--embed-dim 8 --text.width 16 --text.layers 1 --epochs 1 --device cpu"
+SERVE = "serve index --videos videos --port 0"
 READERS = (  # of each kind of directory, the commands that read it
     (
         STORE,
@@ -287,8 +302,9 @@ READERS = (  # of each kind of directory, the commands that read it
         "search index word; search index --like clip1.mp4; gallery list index; gallery list index --clips;"
         "gallery verify index; gallery compact index; gallery remove index --clips clip1.mp4;"
         "gallery normalise index --bank captions.csv; index store model index;"
-        "index store model index --overwrite",
+        f"index store model index --overwrite; {SERVE}",
     ),
+    (RESULT[3:], SERVE),
     (IMPORT, "import new a=evil.h5; import new a=arrays"),
     (
         RESULT,
@@ -313,6 +329,7 @@ def test_nothing_outside_is_opened_or_changed(place, monkeypatch, capsys, line, 
     attack(place, how)
     (place / "other").symlink_to("store")
     monkeypatch.chdir(place)
+    monkeypatch.setattr("scripts.serve.command._serve", ask_all)
     pipes = [path for path in place.rglob("*") if path.is_fifo()]
     canaries = Canaries(place.parent / "canaries", pipes)
     with writer_of(pipes):

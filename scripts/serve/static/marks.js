@@ -52,7 +52,11 @@ for (const name of ["mee:hits", "mee:clip"]) document.addEventListener(name, sho
 addEventListener("pageshow", show); // the browser may restore boxes of before
 show();
 
-/** Go to the buttons that export. */
+/** Go to the buttons that export, or say what to do first. */
 export function toExport() {
   if (marked.size) form?.querySelector("button[name=form]").focus();
+  else if (form) {
+    form.classList.add("some");
+    form.querySelector(".count").textContent = "nothing is marked yet; mark hits with m, or by their boxes";
+  }
 }

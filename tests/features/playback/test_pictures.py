@@ -81,6 +81,13 @@ def test_a_stream_that_was_joined_restarts_its_clock_and_pictures_are_still_the_
     for start in (2.0, 12.0):
         (shade,) = shades(thumbnail(tmp_path / "joined.ts", start, start + 4), 1)
         assert 2.0 <= (shade - 20) / 20 < 6.1
+    between = shades(film_strip(tmp_path / "joined.ts", 12.8, 13.8, count=2), 2)  # no key frame is in it
+    assert np.abs((np.array(between) - 20) / 20 - (3.05, 3.55)).max() < 0.25
+
+
+def test_a_key_frame_in_the_span_is_taken_though_another_is_nearer_before_it(ramp, no_reading_through):
+    (shade,) = shades(thumbnail(ramp("mp4", "libx264"), 2.5, 4.5), 1)
+    assert abs((shade - 20) / 20 - 4.0) < 0.06
 
 
 def test_what_has_no_times_is_read_from_its_beginning(ramp, tmp_path):

@@ -4,7 +4,7 @@ import os
 import time
 
 from features.errors import MediaError
-from features.playback.playable import Playable
+from features.playback import Playable
 
 
 def playable(path):

@@ -12,7 +12,6 @@ import pytest
 
 from index import Request, Searcher
 from mee.errors import InputError
-from scripts.serve import media
 from scripts.serve.api import EXPORTS
 from scripts.serve.app import EXAMPLES
 from scripts.serve.keys import key_of, name_of
@@ -30,7 +29,13 @@ NAMES = [
 
 @pytest.fixture(scope="module")
 def searcher(tmp_path_factory, model_config, make_source):
-    return Searcher.load(build(tmp_path_factory.mktemp("api"), 0, NAMES, model_config, make_source))
+    def make(names):
+        source = make_source(names)
+        for name, moment in zip(names, ([0.0, 2.0], [2.0, 4.0], [4.0, 6.0])):
+            source.clips.loc[name, ["video", "start_s", "end_s"]] = ["a.mp4", *moment]
+        return source
+
+    return Searcher.load(build(tmp_path_factory.mktemp("api"), 0, NAMES, model_config, make))
 
 
 @pytest.fixture(scope="module")
@@ -40,15 +45,9 @@ def ask(searcher):
 
 
 @pytest.fixture
-def playing(searcher, tmp_path, monkeypatch):
-    """A client of an app with videos."""
-
-    async def play_of(app, clip_id):
-        return {"kind": "video", "url": f"/api/clips/{key_of(clip_id)}/media", "direct": True, "mime": "video/mp4",
-                "start_s": 0.0, "end_s": 2.0, "why": ""}  # fmt: skip
-
-    monkeypatch.setattr(media, "play_of", play_of, raising=False)
-    with client_of(searcher, videos=tmp_path) as client:
+def playing(searcher, tmp_path):
+    """A client of an app with videos, of which no file is there."""
+    with client_of(searcher, videos=tmp_path, cache=tmp_path / "cache") as client:
         yield client
 
 
@@ -84,7 +83,6 @@ def test_a_search_finds_what_the_searcher_finds(ask, searcher):
 
 def test_pages_are_ranked_once(ask):
     whole = ask("/api/search?q=rain+falls&top=11").json()["hits"]
-    searches = ask.app.state.service.metrics.text().count("mee_batches_total ")
     page = ask("/api/search?q=rain+falls&top=11&size=4").json()
     seen, firsts, before = [], [], None
     batches = re.search(r"mee_batches_total (\d+)", ask.app.state.service.metrics.text())[1]
@@ -95,7 +93,7 @@ def test_pages_are_ranked_once(ask):
             break
         before = page["next"].replace(".1", ".0").replace(".2", ".1")
         page = ask(f"/api/search?token={page['next']}").json()
-    assert (seen, firsts, searches) == (whole, [1, 5, 9], 1)
+    assert (seen, firsts) == (whole, [1, 5, 9])
     assert re.search(r"mee_batches_total (\d+)", ask.app.state.service.metrics.text())[1] == batches
     assert ask("/api/search?token=gone").status_code == 404
     assert "alone" in ask("/api/search?token=x&q=a").json()["error"]
@@ -125,13 +123,15 @@ def test_what_is_known_of_a_clip(ask, playing, searcher, name):
     facts = searcher.video_index.facts(name)
     found = ask(f"/api/clips/{key_of(name)}").json()
     assert without(found, "key", "video_key") == facts
-    assert playing(f"/api/clips/{key_of(name)}").json()["play"]["url"] == f"/api/clips/{key_of(name)}/media"
+    play = playing(f"/api/clips/{key_of(name)}").json()["play"]
+    assert (play["kind"], "folder of videos" in play["why"]) == ("none", True)
     query = query_of(Request(sentence="a dog", top=1))
     hit = ask(f"/api/explain?{query}&clip={key_of(name)}").json()
     (same,) = (each for each in found_by(searcher, sentence="a dog") if each.clip_id == name)
     assert without(hit, *ADDED) == same.to_dict()
     like = ask("/api/search?" + query_of(Request(like=name, top=200))).json()
-    assert {each["clip_id"] for each in like["hits"]} == {*NAMES} - {name}
+    assert {each["clip_id"] for each in like["hits"]} <= {*NAMES} - {name}
+    assert like["count"] > 3
 
 
 def test_neighbours_in_time(ask):
@@ -200,22 +200,29 @@ GONE = key_of("gone.mp4")
     [
         ("search", 400, "nothing to look for"), ("search?q=a&only=smell", 400, "smell"),
         ("search?q=a&where=nothing+%3C+3", 400, "nothing"), ("search?like=gone.mp4", 400, "gone"),
-        ("search?q=a&video=gone", 400, "gone"), ("search?said=a", 400, "speech"), ("search?token=", 404, "again"),
-        (f"clips/{GONE}", 404, "search again"), ("clips/*", 400, "names no clip"), ("clips/AAA%00", 400, "no clip"),
+        ("search?q=a&video=gone", 400, "gone"), ("search?said=a", 400, "speech"), ("search?token=", 400, ""),
+        (f"clips/{GONE}", 404, "search again"), ("clips/*", 400, "names no clip"), ("clips/A%00", 400, "no clip"),
         (f"clips/{KEY}=", 400, "names no clip"), ("clips/" + "A" * 9000, 400, "names no clip"),
         ("clips/..%2f..%2fetc", 404, "nothing at this address"), (f"videos/{GONE}/clips", 404, "gone.mp4"),
         (f"videos/{key_of('a.mp4')}/clips?count=0", 400, "count"), (f"videos/{KEY}/clips?count=x", 400, "count"),
-        (f"videos/{KEY}/clips?count=1&count=2", 400, "count"), (f"videos/{KEY}/clips?q=a", 400, "'q'"),
+        (f"videos/{KEY}/clips?around=*", 400, "no clip"), ("export?form=csv&key=*", 400, "no clip"),
         ("explain?q=a", 400, "clip"), (f"explain?clip={KEY}", 400, "nothing to look for"),
         (f"explain?q=a&clip={GONE}", 404, "search again"), ("facets?column=nothing", 400, "nothing"),
-        ("facets?" + "column=a&" * 65, 400, "64"), ("export?q=a", 400, "form"), ("export?form=exe&q=a", 400, "exe"),
+        ("facets?" + "column=a&" * 65, 400, "64"), ("export?q=a", 400, "form"), ("export?form=x&q=a", 400, "csv"),
         ("export?form=csv", 400, "nothing to look for"), (f"export?form=csv&key={GONE}", 404, "search again"),
-        ("export?form=csv&" + f"key={KEY}&" * 1001, 400, "1,000"), ("export?form=csv&key=*", 400, "no clip"),
+        ("export?form=csv&" + f"key={KEY}&" * 1001, 400, "1000"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_answered_is_one_sentence(ask, path, status, says):
     answer = ask(f"/api/{path}")
     assert (answer.status_code, says in answer.json()["error"]) == (status, True), answer.text
+
+
+def test_a_form_that_makes_no_sense_is_one_sentence(ask):
+    for sent in ({"q": "a"}, {"form": "exe", "q": "a"}, {"form": "csv", "key": [KEY] * 1001}):
+        answer = ask("/api/export", "POST", data=sent)
+        assert (answer.status_code, "1,000 times" in answer.json()["error"]) == (400, True)
+    assert ask("/api/export", "POST", data={"form": "csv", "qq": "a"}).status_code == 400
 
 
 def test_too_much_at_once_is_a_503(ask, monkeypatch):
@@ -279,16 +286,32 @@ def test_the_document_is_complete_and_its_page_shows_it(ask):
         assert "422" not in route["responses"]
         assert "`" not in route["description"]
     names = {each["name"] for each in document["paths"]["/api/search"]["get"]["parameters"]}
-    assert names >= {"q", "also", "less", "like", "only", "weights", "where", "video", "said", "written", "top", "token"}
+    assert names >= {
+        "q",
+        "also",
+        "less",
+        "like",
+        "only",
+        "weights",
+        "where",
+        "video",
+        "said",
+        "written",
+        "top",
+        "token",
+    }
     page = ask("/docs")
     assert "security" not in document
     text = unescape(page.text)
     assert all(f"{method.upper()} {path}<" in text for path, method in routes)
-    assert {path for path, _ in routes} >= EXAMPLES.keys()
-    for path, query in EXAMPLES.items():
-        key = key_of("a.mp4" if "videos" in path else "a.mp4#t=0,2")
-        address = path.replace("{key}", key) + query.replace("KEY", key_of("a.mp4#t=0,2"))
-        answer = ask(address.replace("video_codec", "number"))
+    assert all(example in text for example in EXAMPLES.values())
+    for name, example in EXAMPLES.items():
+        method, _, path = name.partition(" ")
+        assert (path, method.lower()) in routes
+        sent = example.replace("VIDEO_KEY", key_of("a.mp4")).replace("KEY", key_of("a.mp4#t=0,2"))
+        kind = "application/json" if sent.startswith("{") else "application/x-www-form-urlencoded"
+        more = {"content": sent, "headers": {"Content-Type": kind}} if method == "POST" else {}
+        answer = ask(path if more else sent, method, **more)
         assert answer.status_code == 200, answer.text
 
 

@@ -67,11 +67,14 @@ class Unread:
 
     def notes(self, what: str, option: str = "") -> list[str]:
         """In words; `option`: of the command line, that reads more."""
-        cut = f"{self.cut:,} of {self.sentences:,} {what} are longer than {self.longest} tokens and are cut"
+        one = f"the {what.removesuffix('s')}" if self.sentences == 1 else ""
+        cut = one or f"{self.cut:,} of {self.sentences:,} {what}"
+        cut += f" {'is' if one else 'are'} longer than {self.longest} tokens and {'is' if one else 'are'} cut"
+        unknown = one or f"{self.unknown:,} of {self.sentences:,} {what}"
+        unknown += f" {'has' if one else 'have'} no content word that the model knows"
         some = ", ".join(f"'{sentence:.40}'" for sentence in self.some)
-        unknown = f"{self.unknown:,} of {self.sentences:,} {what} have no content word that the model knows"
         notes = [f"note: {cut}{f' ({option})' if option else ''}"] if self.cut else []
-        return notes + ([f"note: {unknown}, so their hits mean little: {some}"] if self.unknown else [])
+        return notes + ([f"note: {unknown}, so {'its' if one else 'their'} hits mean little: {some}"] if self.unknown else [])
 
 
 def split(sentence: str) -> list[str]:

@@ -67,14 +67,16 @@ class Unread:
 
     def notes(self, what: str, option: str = "") -> list[str]:
         """In words; `option`: of the command line, that reads more."""
-        one = f"the {what.removesuffix('s')}" if self.sentences == 1 else ""
-        cut = one or f"{self.cut:,} of {self.sentences:,} {what}"
-        cut += f" {'is' if one else 'are'} longer than {self.longest} tokens and {'is' if one else 'are'} cut"
-        unknown = one or f"{self.unknown:,} of {self.sentences:,} {what}"
-        unknown += f" {'has' if one else 'have'} no content word that the model knows"
+        of = f"of {self.sentences:,} {what}"
+        cut = f"{self.cut:,} {of} are longer than {self.longest} tokens and are cut"
+        unknown = f"{self.unknown:,} {of} have no content word that the model knows, so their hits mean little"
+        if self.sentences == 1:
+            one = f"the {what.removesuffix('s')}"
+            cut = f"{one} is longer than {self.longest} tokens and is cut"
+            unknown = f"{one} has no content word that the model knows, so its hits mean little"
         some = ", ".join(f"'{sentence:.40}'" for sentence in self.some)
         notes = [f"note: {cut}{f' ({option})' if option else ''}"] if self.cut else []
-        return notes + ([f"note: {unknown}, so {'its' if one else 'their'} hits mean little: {some}"] if self.unknown else [])
+        return notes + ([f"note: {unknown}: {some}"] if self.unknown else [])
 
 
 def split(sentence: str) -> list[str]:

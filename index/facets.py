@@ -164,12 +164,11 @@ def _bars(numbers: Any) -> Iterator[tuple[Span, int]]:
 
 
 def _edges(low: float, high: float) -> list[float]:
-    """Of bars from low to high, which differ, or a little beyond; of whole numbers they are whole."""
+    """Of bars from low to high, or a little beyond; whole of whole numbers, as these are at least BARS apart."""
     whole, first, last = isinstance(low, int), Fraction(low), Fraction(high)  # floats would round
     width = (last - first) / BARS
     power = Fraction(10) ** math.floor(math.log10(width))
     step = next(times * power for times in (1, 2, 5, 10, 20) if times * power >= width)
-    step = max(step, Fraction(1)) if whole else step
     edges = [first // step * step]
     while edges[-1] < last:
         edges.append(edges[-1] + step)

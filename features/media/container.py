@@ -170,11 +170,6 @@ class Timeline:
         self._ends: dict[int, float] = {}  # by track: when the last packet ended, shifted
         self._place = 0
 
-    @property
-    def joined(self) -> bool:
-        """Whether the clock was found to restart."""
-        return bool(self._starts)
-
     def learn(self, packet: av.Packet[Any]) -> None:
         """Detect a restart of the clock, and shift the packet."""
         if not self._joinable or packet.dts is None or packet.size == 0:
@@ -230,12 +225,12 @@ class Decoder(Generic[AnyFrame]):
         ``timeline``: as learnt by a pass over the file; without it the file's own clock is used. ``start_s``: the
         first packet is the last key packet at or before that time; without one it is the file's.
         """
-        self._given, self._held = timeline, []
+        self._given = timeline
         self.bad_packets = 0
         self._sparing = False
         self._open(path, kind)
         if start_s is not None:
-            seeks = self._container.format.name in SEEKABLE and not self._timeline.joined
+            seeks = self._container.format.name in SEEKABLE
             if not (seeks and any(self._begin(start_s, back) for back in BACK_S)):
                 if seeks:
                     self._container.close()
@@ -252,7 +247,7 @@ class Decoder(Generic[AnyFrame]):
         only(self._container, stream)
         self.stream = cast("VideoStream | AudioStream", stream)
         self._base = stream.time_base or Fraction(1)
-        self._packets = self._shifted(packets(self._container, stream))
+        self._held, self._packets = [], self._shifted(packets(self._container, stream))
 
     def _begin(self, start_s: float, back: float | None) -> bool:
         """Hold the packets from the last key packet at or before a time on, searched from ``back`` seconds before

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, final
 
-TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 COUNTS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 METRICS: Mapping[str, tuple[str, Any, str]] = {  # name: its kind, or a histogram's upper bounds; what it is
@@ -28,7 +27,6 @@ METRICS: Mapping[str, tuple[str, Any, str]] = {  # name: its kind, or a histogra
     "mee_conversions_total": ("counter", None, "Moments and pictures that were made, by kind and outcome."),
     "mee_queue_depth": ("gauge", None, "Searches and other requests that wait."),
     "mee_answers_kept": ("gauge", None, "Answers that can be paged."),
-    "mee_answers_bytes": ("gauge", None, "Bytes of them, about."),
     "mee_index_generation": ("gauge", None, "Generation of the index that is searched."),
     "mee_index_clips": ("gauge", None, "Clips that can be found."),
     "mee_index_stale": ("gauge", None, "1 where the index has changed and could not be read again."),

@@ -17,8 +17,8 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeVar, final
 
 from index import Hit, Request, Searcher, VideoHits
@@ -53,36 +53,21 @@ class Gone(InputError):
     """A token is unknown, or its answer is not kept any more."""
 
 
+KINDS = {Busy: "busy", InputError: "input", asyncio.CancelledError: "cancelled"}  # of errors
+
+
 @dataclass(frozen=True, kw_only=True)
 class Page:
     """A part of an answer."""
 
     request: Request
     found: Found  # of this page
-    first: int  # the rank of the first of them, from 1
+    first: int = 1  # the rank of the first of them
     count: int  # ranked in all, `request.top` at most
-    next: str | None  # token of the following page
-    before: str | None  # token of the page before
+    next: str | None = None  # token of the following page
+    before: str | None = None  # token of the page before
     weights: Mapping[str, float] = field(default_factory=dict)  # of the experts; {} of a list
     notes: Sequence[str] = ()  # sentences for the user, such as of words that the model never read
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """All that a request found."""
-
-    request: Request
-    found: Found
-    weights: Mapping[str, float]
-    notes: Sequence[str]
-
-    @cached_property
-    def bytes(self) -> int:
-        """About how much memory it takes."""
-        hits = [hit for one in self.found for hit in ([one] if isinstance(one, Hit) else one.hits)]
-        words = sum(len(its.text) for hit in hits for its in hit.words.values())
-        names = sum(len(hit.clip_id) + len(hit.video) for hit in hits)
-        return words + names + HIT_BYTES * (1 + len(hits)) + sum(map(len, self.request.sentences))
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,13 +99,11 @@ class Service:
         self._queue: deque[_Job] = deque()
         self._arrived = asyncio.Event()
         self._taken, self._pace = 0, 0.01  # jobs of the current turn; seconds of a job, of late
-        self._kept: OrderedDict[str, tuple[_Answer, int]] = OrderedDict()  # and hits of a page
-        self._bytes = 0
+        self._kept: OrderedDict[str, tuple[Page, int, int]] = OrderedDict()  # whole; hits of a page; bytes
         self._thread: ThreadPoolExecutor | None = None
         self._turns: asyncio.Task[None] | None = None  # None: it does not run
         self.metrics.gauge("mee_queue_depth", lambda: len(self._queue))
         self.metrics.gauge("mee_answers_kept", lambda: len(self._kept))
-        self.metrics.gauge("mee_answers_bytes", lambda: self._bytes)
         self.metrics.gauge("mee_index_generation", lambda: self.searcher.video_index.snapshot.generation)
         self.metrics.gauge("mee_index_clips", lambda: len(self.searcher.video_index))
         self.metrics.gauge("mee_index_stale", lambda: int(bool(self._stale)))
@@ -149,17 +132,17 @@ class Service:
         begun = time.perf_counter()
         try:
             _check_size(request, size)
-            answer: _Answer = await self._outcome(request)
+            whole: Page = await self._outcome(request)
         except BaseException as error:
-            self.metrics.count("mee_errors_total", kind=_kind(error))
+            kind = next((name for each, name in KINDS.items() if isinstance(error, each)), "failed")
+            self.metrics.count("mee_errors_total", kind=kind)
             raise
         self.metrics.count("mee_searches_total")
         self.metrics.observe("mee_search_seconds", time.perf_counter() - begun)
         key = secrets.token_urlsafe(12)
-        self._kept[key] = answer, size
-        self._bytes += answer.bytes
-        while len(self._kept) > KEPT or (self._bytes > KEPT_BYTES and len(self._kept) > 1):
-            self._bytes -= self._kept.popitem(last=False)[1][0].bytes
+        self._kept[key] = whole, size, _size_of(whole)
+        while len(self._kept) > 1 and (len(self._kept) > KEPT or self._bytes > KEPT_BYTES):
+            self._kept.popitem(last=False)
         return self._page(key, 0)
 
     async def page(self, token: str) -> Page:
@@ -169,12 +152,11 @@ class Service:
             Gone: the token is not one that is known.
         """
         parts = TOKEN.fullmatch(token)
-        if parts and parts[1] in self._kept:
-            answer, size = self._kept[parts[1]]
-            if not int(parts[2]) or int(parts[2]) * size < len(answer.found):
-                self._kept.move_to_end(parts[1])
-                return self._page(parts[1], int(parts[2]))
-        raise Gone("this list of hits is not kept any more; search again")
+        whole, size, _ = self._kept.get(parts[1], (None, 0, 0)) if parts else (None, 0, 0)
+        if not parts or whole is None or (number := int(parts[2])) * size >= max(1, whole.count):
+            raise Gone("this list of hits is not kept any more; search again")
+        self._kept.move_to_end(parts[1])
+        return self._page(parts[1], number)
 
     async def run(self, work: Callable[[Searcher], Result]) -> Result:
         """Do something with the searcher in its thread, after a batch: facets, the facts of a clip.
@@ -192,18 +174,16 @@ class Service:
         return {"ok": not why, "generation": index.snapshot.generation, "clips": len(index), "why": why}
 
     def _page(self, key: str, number: int) -> Page:
-        answer, size = self._kept[key]
-        start, found = number * size, answer.found
-        return Page(
-            request=answer.request,
-            found=found[start : start + size],
-            first=start + 1,
-            count=len(found),
-            next=f"{key}.{number + 1}" if start + size < len(found) else None,
-            before=f"{key}.{number - 1}" if number else None,
-            weights=answer.weights,
-            notes=answer.notes,
-        )
+        whole, size, _ = self._kept[key]
+        stop = (number + 1) * size
+        after = f"{key}.{number + 1}" if stop < whole.count else None
+        before = f"{key}.{number - 1}" if number else None
+        first = number * size
+        return replace(whole, found=whole.found[first:stop], first=first + 1, next=after, before=before)
+
+    @property
+    def _bytes(self) -> int:
+        return sum(size for _, _, size in self._kept.values())
 
     # ---- the queue
 
@@ -229,19 +209,16 @@ class Service:
         return (len(self._queue) + self._taken) * self._pace
 
     async def _gathered(self, before: int, seconds: float) -> None:
-        """Wait while those who were answered together ask again: at most half as long as that turn took.
+        """Wait while those who were answered together ask again, at most half as long as that turn took.
 
-        They come one by one, since answers are written and requests read in one thread. Without this, some of them
-        would be searched alone, and the search would compete with the others for the interpreter.
+        Requests are read one by one: else the first is searched alone, and the others compete with its search.
         """
         await self._arrived.wait()
+        there = 0
         for _ in range(PAUSES // 2 if before > 1 else 0):
-            there = len(self._queue)
-            if there >= BATCH:
-                break
-            await asyncio.sleep(seconds / PAUSES)
-            if len(self._queue) == there:
-                break
+            if there < len(self._queue) < BATCH:
+                there = len(self._queue)
+                await asyncio.sleep(seconds / PAUSES)
 
     async def _take_turns(self) -> None:
         jobs: list[_Job] = []
@@ -287,11 +264,14 @@ class Service:
             self.metrics.observe("mee_batch_size", sum(map(len, together.values())))
         for job in jobs:
             if not isinstance(work := job.asked, Request) and not job.future.done():
-                job.end(await do(self._done, work))
+                try:
+                    job.end(await do(work, self.searcher))
+                except Exception as error:
+                    job.end(error)
 
     # ---- in the thread
 
-    def _answers_now(self, requests: Sequence[Request]) -> list[_Answer | Exception]:
+    def _answers_now(self, requests: Sequence[Request]) -> list[Page | Exception]:
         """Of the index as it is now; where it cannot be read, as it was."""
         if not self._stale or time.monotonic() - self._tried >= AGAIN_S:
             try:
@@ -307,7 +287,7 @@ class Service:
                 self._stale, self._tried = str(error) or type(error).__name__, time.monotonic()
         return self._answers(requests) if requests else []
 
-    def _answers(self, requests: Sequence[Request]) -> list[_Answer | Exception]:
+    def _answers(self, requests: Sequence[Request]) -> list[Page | Exception]:
         """An answer, or its own error, for each request; halves of a batch that fails are searched apart."""
         try:
             return list(map(self._answer, requests, self.searcher.search(requests)))
@@ -317,8 +297,8 @@ class Service:
         half = len(requests) // 2
         return [*self._answers(requests[:half]), *self._answers(requests[half:])]
 
-    def _answer(self, request: Request, found: Found) -> _Answer:
-        """With what the user should know."""
+    def _answer(self, request: Request, found: Found) -> Page:
+        """A whole answer, with what the user should know."""
         notes = self.searcher.text.unread_of(request.sentences).notes("sentences") if request.sentences else []
         if not found and request.min_score is not None:
             notes.append(f"nothing scores {request.min_score:g} or more")
@@ -326,15 +306,8 @@ class Service:
             notes.append("no clip fits the filters and has a stream of the experts searched with")
         if self._stale:
             notes.append("the index has changed and cannot be read; these hits are of the index as it was before")
-        return _Answer(
-            request, found, self.searcher.weights(request), [note.removeprefix("note: ") for note in notes]
-        )
-
-    def _done(self, work: Callable[[Searcher], Any]) -> Any:
-        try:
-            return work(self.searcher)
-        except Exception as error:
-            return error
+        notes, weights = [note.removeprefix("note: ") for note in notes], self.searcher.weights(request)
+        return Page(request=request, found=found, count=len(found), weights=weights, notes=notes)
 
 
 def _check_size(request: Request, size: int) -> None:
@@ -353,7 +326,9 @@ def _same(request: Request) -> tuple[object, ...]:
     return (request.sentence, request.also, request.only, tuple(sorted(request.weights.items())), request.shared)
 
 
-def _kind(error: BaseException) -> str:
-    """Of an error, for the metrics."""
-    kinds = {Busy: "busy", InputError: "input", asyncio.CancelledError: "cancelled"}
-    return next((name for kind, name in kinds.items() if isinstance(error, kind)), "failed")
+def _size_of(whole: Page) -> int:
+    """About how much memory an answer takes."""
+    hits = [hit for one in whole.found for hit in ([one] if isinstance(one, Hit) else one.hits)]
+    words = sum(len(its.text) for hit in hits for its in hit.words.values())
+    names = sum(len(hit.clip_id) + len(hit.video) for hit in hits)
+    return words + names + HIT_BYTES * (1 + len(hits)) + sum(map(len, whole.request.sentences))

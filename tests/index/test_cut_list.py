@@ -22,7 +22,7 @@ MOMENTS = [
     Moment("a/dög.mp4#t=10,12.5", "a/dög.mp4", 10.0, 12.5, ("appearance", "audio"), 25.0),
     Moment("still.png", "still.png", 0.0, 0.0, ("appearance",)),
     Moment("a/dog 1.mkv#t=3600,3601", "b/dog 1.mkv", 3600.0, 3601.01, ("motion",), 25.0),
-    Moment("b/dog-1.mkv", "b/dog-1.mkv", 0.5, 0.5001, ("audio",), 29.97),
+    Moment("b/dog-1.mkv", "b/dog-1.mkv", 0.52, 0.5201, ("audio",), 29.97),
     Moment("a/dög.mp4#t=0,1", "a/dög.mp4", 0.0, 1.0, ("audio",), 25.0),
 ]
 EDL = """\
@@ -36,7 +36,7 @@ FCM: NON-DROP FRAME
 * FROM CLIP NAME: still.png
 003  DOG1     V     C        01:00:00:00 01:00:01:00 01:00:07:12 01:00:08:12
 * FROM CLIP NAME: b/dog 1.mkv
-004  DOG11    AA/V  C        00:00:00:12 00:00:00:13 01:00:08:12 01:00:08:13
+004  DOG11    AA/V  C        00:00:00:13 00:00:00:14 01:00:08:12 01:00:08:13
 * FROM CLIP NAME: b/dog-1.mkv
 005  DG       AA/V  C        00:00:00:00 00:00:01:00 01:00:08:13 01:00:09:13
 * FROM CLIP NAME: a/d\\xf6g.mp4
@@ -122,7 +122,7 @@ def test_otio(tmp_path):
     clips = list(read.video_tracks()[0])
     assert [clip.name for clip in clips] == [moment.clip_id for moment in MOMENTS]
     ranges = [(c.source_range.start_time.to_seconds(), c.source_range.duration.to_seconds()) for c in clips]
-    assert ranges == [(10, 2.48), (0, 5), (3600, 1), (pytest.approx(15 / 29.97), pytest.approx(1 / 29.97)), (0, 1)]
+    assert ranges == [(10, 2.48), (0, 5), (3600, 1), (pytest.approx(16 / 29.97), pytest.approx(1 / 29.97)), (0, 1)]
     assert [clip.media_reference.target_url for clip in clips[:2]] == [
         (folder / name).as_uri() for name in ("a/dög.mp4", "still.png")
     ]

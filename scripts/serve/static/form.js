@@ -35,15 +35,17 @@ document.addEventListener("change", (event) => {
   const { target } = event;
   if (target.form === form && target.type === "checkbox") search(event);
   else if (target.type === "range" && target.form?.id === "weights") {
-    clearTimeout(timer);
+    timer = clearTimeout(timer);
     show(weighted());
   }
 });
 document.addEventListener("input", ({ target }) => {
   if (target.type !== "range" || target.form?.id !== "weights") return;
   target.form.querySelector(`output[for="${target.id}"]`).textContent = Number(target.value).toFixed(2);
-  clearTimeout(timer);
-  timer = setTimeout(() => show(weighted(), { push: false, only: ["status", "results"] }), SLIDE_MS);
+  timer ||= setTimeout(() => {
+    timer = 0;
+    show(weighted(), { push: false, only: ["status", "results"] });
+  }, SLIDE_MS);
 });
 document.addEventListener("submit", (event) => {
   if (event.target.id !== "weights" || !answering()) return;

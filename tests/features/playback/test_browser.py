@@ -116,6 +116,10 @@ def test_odd_boxes(old, new, why, folder):
     assert why in found.why
 
 
+def test_an_edit_list_that_delays_the_sound_a_little(folder):
+    assert playable(written(folder, "little_late.mp4", H264, AAC, late=0.4)).direct
+
+
 def test_several_tracks(folder, ffmpeg):
     path = written(folder, "one.mp4", H264, AAC)
     ffmpeg.run("-i", path, "-map", "0:v", "-map", "0:a", "-map", "0:a", "-c", "copy", folder / "two.mp4")

@@ -1,5 +1,7 @@
 """Moments written as MP4 show and sound like the moment asked for, whatever file they come from."""
 
+import gc
+
 import av
 import numpy as np
 import pytest
@@ -137,11 +139,20 @@ def test_without_sound(name, film, moment):
 
 
 @pytest.mark.parametrize("sound", [AAC, PCM])
-def test_sound_that_begins_late_is_preceded_by_silence(sound, film, moment):
-    made, out = moment(film("late_sound.mkv", HEVC, sound, late=3.25), 2.0, 6.0)
+@pytest.mark.parametrize("late", [1.25, 3.25])
+def test_sound_that_begins_late_is_preceded_by_silence(sound, late, film, moment):
+    made, out = moment(film("late_sound.mkv", HEVC, sound, late=late), late - 0.75, late + 3)
     assert made.audio == "converted"
-    check(out, 2.0, 6.0, sound=False)
-    assert films.heard(out) == pytest.approx([1.25, 2.25, 3.25], abs=TOGETHER_S)
+    check(out, late - 0.75, late + 3, sound=False)
+    assert films.heard(out) == pytest.approx([0.75, 1.75, 2.75], abs=TOGETHER_S)
+
+
+def test_a_gap_in_the_sound_becomes_silence(media, moment, tmp_path):
+    pieces = [(0.0, media.tone(1.4)), (2.2, media.tone(1.0))]
+    path = media.write(tmp_path / "gap.mkv", [media.plain(0)] * 40, sounds=pieces)
+    made, out = moment(path, 1.0, 3.0)
+    assert made.audio == "converted"
+    assert films.heard(out) == pytest.approx([0.0, 1.2], abs=TOGETHER_S)
 
 
 @pytest.mark.parametrize(("name", "sound", "how"), [("a.m4a", AAC, "copied"), ("a.wav", PCM, "converted")])
@@ -211,6 +222,17 @@ def test_many_pictures_a_second_become_thirty(film, moment):
     assert len(times) == pytest.approx(60, abs=1)
 
 
+def test_pictures_are_freed_at_once(film, moment):
+    path = film("h264.avi", *FILES["h264.avi"][:2])
+    gc.collect()
+    gc.disable()
+    try:
+        moment(path, 1.0, 9.0)
+        assert sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects()) < 10
+    finally:
+        gc.enable()
+
+
 HDR = HEVC + ":colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc"
 LOOKS = {
     "deep.mkv": (HEVC, {"pixels": "yuv420p10le"}),
@@ -250,8 +272,8 @@ def same(path, out, start=1):
     assert old.shape[2] == pytest.approx(new.shape[2], abs=1)  # sizes are even
     old, new = (pixels[:, :, : min(old.shape[2], new.shape[2])] for pixels in (old, new))
     assert np.abs(old.astype(int) - new).mean(axis=(1, 2, 3)).max() < 6
-    assert not probe_file(out).picture.interlaced
-    assert not probe_file(out).picture.hdr
+    made = probe_file(out).picture
+    assert [made.interlaced, made.hdr, made.orientation.mirrored] == [False] * 3
 
 
 def test_nothing_is_left_of_what_fails(film, tmp_path):

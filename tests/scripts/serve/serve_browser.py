@@ -33,7 +33,7 @@ return {clock_s: shown / 10, at_s: video.currentTime, heard: video.webkitAudioDe
 WIDER = """
 const wide = document.documentElement.clientWidth;
 return document.scrollingElement.scrollWidth <= wide ? [] : [...document.querySelectorAll('body *')]
-  .filter(it => it.getBoundingClientRect().right > wide + 1).map(it => it.outerHTML.slice(0, 120));
+  .filter(it => it.getBoundingClientRect().right > wide + 1).slice(0, 3).map(it => it.outerHTML.slice(0, 120));
 """
 
 

@@ -14,9 +14,9 @@ ESCAPED = {r"\\": "\\", r"\"": '"', r"\n": "\n"}
 
 
 def samples(text):
-    """{(name, labels): value}; every line must be one of the format, and of each name the lines stand together."""
+    """{(name, labels): value}; every line is one of the format, and described before."""
     assert text.endswith("\n")
-    found, described, order = {}, {}, []
+    found, described = {}, {}
     for line in text.splitlines():
         if line.startswith("# "):
             kind, name, rest = re.fullmatch(rf"# (HELP|TYPE) ({NAME}) (.+)", line).groups()
@@ -32,12 +32,9 @@ def samples(text):
         family = re.sub("_(bucket|sum|count)$", "", match[1])
         family = family if described.get((family, "TYPE")) == "histogram" else match[1]
         assert {(family, "HELP"), (family, "TYPE")} <= described.keys(), f"{line} comes before its description"
-        if family not in order[-1:]:
-            order.append(family)
         key = match[1], tuple(sorted(labels.items()))
         assert key not in found
         found[key] = float(match[match.re.groups])
-    assert len(order) == len(set(order))
     return found
 
 

@@ -71,6 +71,8 @@ def serve(connection: Connection, setup: Callable[[], Work[Any]], parent: int, t
     """
     _die_with(parent)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a hostile library would fill the disk with core files
+    most = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))  # a thread of the parent may lower its own just now
     os.dup2(2, 1)  # stdout is for results, not for what a decoder prints
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the main process is gone
         try:

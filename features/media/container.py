@@ -225,7 +225,7 @@ class Decoder(Generic[AnyFrame]):
         ``timeline``: as learnt by a pass over the file; without it the file's own clock is used. ``start_s``: the
         first packet is the last key packet at or before that time; without one it is the file's.
         """
-        self._given, self._held = timeline, []
+        self._given = timeline
         self.bad_packets = 0
         self._sparing = False
         self._open(path, kind)
@@ -247,7 +247,7 @@ class Decoder(Generic[AnyFrame]):
         only(self._container, stream)
         self.stream = cast("VideoStream | AudioStream", stream)
         self._base = stream.time_base or Fraction(1)
-        self._packets = self._shifted(packets(self._container, stream))
+        self._held, self._packets = [], self._shifted(packets(self._container, stream))
 
     def _begin(self, start_s: float, back: float | None) -> bool:
         """Hold the packets from the last key packet at or before a time on, searched from ``back`` seconds before

@@ -20,6 +20,7 @@ from features.media.frames import (
     Crop,
     Cutter,
     FramePicker,
+    Orientation,
     Pictures,
     fit,
     on_display,
@@ -42,14 +43,27 @@ BROKE_OFF_S = 0.5  # pictures that end this much before their packets do were no
 class Upright:
     """Decoded pictures as RGB: cut, scaled, in SDR, and turned upright."""
 
-    def __init__(self, crop: Crop, notes: dict[str, None] | None = None) -> None:
-        """``notes``: gets what was done to the pictures that is no damage."""
+    def __init__(
+        self, crop: Crop, notes: dict[str, None] | None = None, stored: Orientation | None = None
+    ) -> None:
+        """``notes``: gets what was done to the pictures that is no damage; ``stored``: of all pictures, if known.
+
+        A frame of PyAV that is asked for its orientation is part of a cycle: memory grows until it is collected.
+        """
+        self._stored = stored
         self._cutter, self._notes = Cutter(crop), {} if notes is None else notes
         self._scalers: dict[tuple[int, int], VideoReformatter] = {}
 
     def shape(self, picture: VideoFrame, aspect: float) -> tuple[float, float]:
         """Height and width of what is shown of a picture, with square pixels."""
-        return _shown(picture, self._cutter(picture), aspect)
+        return self._shown(picture, self._cutter(picture), aspect)
+
+    def _orientation(self, picture: VideoFrame) -> Orientation:
+        return orientation(picture) if self._stored is None else self._stored
+
+    def _shown(self, picture: VideoFrame, cut: VideoFrame, aspect: float) -> tuple[float, float]:
+        wide, high = cut.width * aspect, float(cut.height * (1 + picture.interlaced_frame))
+        return (wide, high) if self._orientation(picture).transposed else (high, wide)
 
     def __call__(
         self, picture: VideoFrame, aspect: float, first: tuple[float, float], box: tuple[int, int]
@@ -58,10 +72,10 @@ class Upright:
 
         ``aspect``: width over height of a pixel; ``first``: height and width, as by `shape`, that fill the box.
         """
-        stored, cut = orientation(picture), self._cutter(picture)
+        stored, cut = self._orientation(picture), self._cutter(picture)
         if picture.interlaced_frame:
             self._notes["interlaced: one field of each picture was read"] = None
-        height, width = inner = fit(_shown(picture, cut, aspect), first, box)
+        height, width = inner = fit(self._shown(picture, cut, aspect), first, box)
         if stored.transposed:
             height, width = width, height
         scaler = self._scalers.setdefault(box, VideoReformatter())
@@ -93,7 +107,7 @@ class Stored(Upright):
 
     def __init__(self, facts: PictureFacts, longest: int) -> None:
         """``longest``: pixels of the long side, at most."""
-        super().__init__(facts.crop)
+        super().__init__(facts.crop, stored=facts.orientation)
         scale = min(1.0, longest / max(facts.upright))
         self._first, self._converter = facts.upright, VideoReformatter()
         height, width = (max(SMALLEST, 2 * round(side * scale / 2)) for side in facts.upright)
@@ -101,8 +115,8 @@ class Stored(Upright):
 
     def frame(self, picture: VideoFrame, aspect: float) -> VideoFrame:
         """The picture, with its display matrix unless it is upright already."""
-        stored, cut, matrix = orientation(picture), self._cutter(picture), None
-        same = fit(_shown(picture, cut, aspect), self._first, self._box) == self._box
+        stored, cut, matrix = self._orientation(picture), self._cutter(picture), None
+        same = fit(self._shown(picture, cut, aspect), self._first, self._box) == self._box
         height, width = self._box
         if picture.color_trc in TRANSFERS or stored.mirrored or not same:
             cut = VideoFrame.from_ndarray(self(picture, aspect, self._first, self._box), "rgb24")
@@ -114,11 +128,6 @@ class Stored(Upright):
         return self._converter.reformat(
             cut, width, height, "yuv420p", matrix, interpolation=Interpolation.AREA, threads=1, **to
         )
-
-
-def _shown(picture: VideoFrame, cut: VideoFrame, aspect: float) -> tuple[float, float]:
-    wide, high = cut.width * aspect, float(cut.height * (1 + picture.interlaced_frame))
-    return (wide, high) if orientation(picture).transposed else (high, wide)
 
 
 class PyavPictures(Pictures):

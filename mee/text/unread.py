@@ -67,11 +67,16 @@ class Unread:
 
     def notes(self, what: str, option: str = "") -> list[str]:
         """In words; `option`: of the command line, that reads more."""
-        cut = f"{self.cut:,} of {self.sentences:,} {what} are longer than {self.longest} tokens and are cut"
+        of = f"of {self.sentences:,} {what}"
+        cut = f"{self.cut:,} {of} are longer than {self.longest} tokens and are cut"
+        unknown = f"{self.unknown:,} {of} have no content word that the model knows, so their hits mean little"
+        if self.sentences == 1:
+            one = f"the {what.removesuffix('s')}"
+            cut = f"{one} is longer than {self.longest} tokens and is cut"
+            unknown = f"{one} has no content word that the model knows, so its hits mean little"
         some = ", ".join(f"'{sentence:.40}'" for sentence in self.some)
-        unknown = f"{self.unknown:,} of {self.sentences:,} {what} have no content word that the model knows"
         notes = [f"note: {cut}{f' ({option})' if option else ''}"] if self.cut else []
-        return notes + ([f"note: {unknown}, so their hits mean little: {some}"] if self.unknown else [])
+        return notes + ([f"note: {unknown}: {some}"] if self.unknown else [])
 
 
 def split(sentence: str) -> list[str]:

@@ -184,7 +184,7 @@ def test_the_facts_of_a_clip_and_the_clips_of_a_video(tmp_path):
     with IndexWriter.create(tmp_path / "ix", layout, ORIGIN) as writer:
         writer.put(made_entries(names, layout=layout, video=["v/long.mp4"] * 6 + names[6:], **more))
         writer.put(made_entries(names[2:4], 9, layout=layout, video=["v/long.mp4"] * 2, fps=[24, 1000.5]))
-        writer.remove(["a1.mp4"])
+        writer.remove(["a1.mp4", "b5.mp4"])
     index = VideoIndex.open(tmp_path / "ix")
     clips = index.clips_of("v/long.mp4")
     assert [clip.clip_id for clip in clips] == ["a0.mp4", "a4.mp4", "a5.mp4", "a2.mp4", "a3.mp4"]
@@ -207,6 +207,6 @@ def test_the_facts_of_a_clip_and_the_clips_of_a_video(tmp_path):
             words = index.snapshot.segments[number].words[layout.names.index(name)]
             assert [line["text"] for line in lines] == words.table["words"].to_pylist()[words.of(row)]
             assert all(line["end_s"] == line["start_s"] + 0.5 for line in lines)
-    for ask, name in ((index.clips_of, "v/lang.mp4"), (index.facts, "a1.mp4"), (index.clips_of, "a1.mp4")):
+    for ask, name in ((index.clips_of, "v/lang.mp4"), (index.facts, "a1.mp4"), (index.clips_of, "b5.mp4")):
         with pytest.raises(InputError, match=name):
             ask(name)

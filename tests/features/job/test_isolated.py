@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from features.files import limited
 from features.job.isolated import Failed, run_isolated
 
 ROOT, BESIDE = Path(__file__).parents[3], Path(__file__).parents[1]
@@ -43,6 +44,14 @@ def test_a_bomb_needs_more_than_its_worker_may_take_and_without_tasks_nothing_is
     assert failed == Failed("it needs more than 2 GB of memory")
     monkeypatch.setattr("features.job.pool._Worker", None)
     assert list(run_isolated(pool_work.work, [])) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit of memory is one of Linux")
+def test_a_worker_does_not_take_over_what_its_parent_may_take_while_it_reads_a_file(pool_work, tmp_path):
+    (path := tmp_path / "small").write_text("x")
+    with limited(path):  # 512 MB more than this process has
+        made = list(run_isolated(pool_work.work, [("allocate", 1 << 30)]))
+    assert not isinstance(made[-1][1], Failed)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -1,5 +1,7 @@
 """Moments written as MP4 show and sound like the moment asked for, whatever file they come from."""
 
+import gc
+
 import av
 import numpy as np
 import pytest
@@ -218,6 +220,17 @@ def test_many_pictures_a_second_become_thirty(film, moment):
     _, out = moment(film("fast.mkv", HEVC, rate=60, seconds=4), 1.0, 3.0)
     times, _ = films.shown(out)
     assert len(times) == pytest.approx(60, abs=1)
+
+
+def test_pictures_are_freed_at_once(film, moment):
+    path = film("h264.avi", *FILES["h264.avi"][:2])
+    gc.collect()
+    gc.disable()
+    try:
+        moment(path, 1.0, 9.0)
+        assert sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects()) < 10
+    finally:
+        gc.enable()
 
 
 HDR = HEVC + ":colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc"

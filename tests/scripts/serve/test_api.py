@@ -17,9 +17,9 @@ from scripts.serve.app import EXAMPLES
 from scripts.serve.keys import key_of, name_of
 from scripts.serve.schema import query_of
 from scripts.serve.service import Busy
+from tests.scripts.serve.conftest import build
 from tests.scripts.serve.serve_client import TOKEN, client_of
 from tests.scripts.serve.test_security import scope_of, status_of
-from tests.scripts.serve.test_service import build
 
 NAMES = [
     "a.mp4#t=0,2", "a.mp4#t=2,4", "a.mp4#t=4,6", "<img src=x onerror=1>.mp4", "=cmd|'/c'!A0.mp4", "../b/c.mp4",

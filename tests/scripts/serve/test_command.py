@@ -13,8 +13,8 @@ import pytest
 
 from scripts.serve import command
 from scripts.serve.command import main
+from tests.scripts.serve.conftest import build
 from tests.scripts.serve.serve_client import TOKEN
-from tests.scripts.serve.test_service import build
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from index import Request, Searcher
 from mee.errors import InputError
 from scripts.serve.keys import key_of
 from scripts.serve.schema import TERMS, query_of, request_of, request_of_json
+from tests.scripts.serve.conftest import build
 from tests.scripts.serve.serve_client import client_of
-from tests.scripts.serve.test_service import build
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20)
 SENTENCES = WORDS.map(str.strip).filter(bool)

@@ -72,7 +72,7 @@ def driver(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def origin(library):
+def origin(driver, library):
     """The address of `mee serve` over the library."""
     with serve_browser.serving(library.index, "--videos", library.videos) as origin:
         yield origin

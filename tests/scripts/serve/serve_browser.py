@@ -91,16 +91,22 @@ class Tab:
     def __init__(self, driver, origin: str) -> None:
         self.driver, self.origin = driver, origin
         self.expected: set[int] = set()  # statuses of answers that the test provokes
+        before = driver.current_window_handle
+        driver.switch_to.new_window("tab")  # with a storage of its own
+        fresh = driver.current_window_handle
+        driver.switch_to.window(before)
+        driver.close()
+        driver.switch_to.window(fresh)
         self.size(1400)
         self.dark(False)
-        self.scripts(True)
+        self.cdp("Emulation.setScriptExecutionDisabled", value=False)
         driver.delete_all_cookies()
-        driver.get("about:blank")
         self._logs()
 
     def open(self, path: str = "/", **query: object) -> None:
         """Go to an address; `query`: its fields, lists are repeated."""
         self.driver.get(self.origin + path + ("?" + urlencode(query, doseq=True) if query else ""))
+        self.until(lambda: self.js("return document.readyState") == "complete", "loaded, scripts too")
 
     def cdp(self, method: str, **given: object):
         return self.driver.execute_cdp_cmd(method, given)
@@ -115,9 +121,6 @@ class Tab:
         still = {"name": "prefers-reduced-motion", "value": "reduce"}
         self.cdp("Emulation.setEmulatedMedia", features=[look, still])
 
-    def scripts(self, run: bool) -> None:
-        self.cdp("Emulation.setScriptExecutionDisabled", value=not run)
-
     def js(self, script: str, *given: object):
         return self.driver.execute_script(script, *given)
 
@@ -127,9 +130,6 @@ class Tab:
     def one(self, css: str):
         """The first element that is shown, once there is one."""
         return self.until(lambda: next((it for it in self.all(css) if it.is_displayed()), None), css)
-
-    def text(self, css: str) -> str:
-        return self.one(css).text
 
     def until(self, holds, what: object = ""):
         """What a function returns, once it is true."""
@@ -143,6 +143,7 @@ class Tab:
             except StaleElementReferenceException:
                 pass
             time.sleep(0.03)
+        self.shot("waited")
         raise AssertionError(f"waited {PATIENCE_S} s for {what or holds}; {self._logs()}")
 
     def keys(self, *keys: str) -> None:

@@ -13,7 +13,6 @@ import numpy as np
 
 from tests.features.ffmpeg_program import copy, run, there
 from tests.features.media_files import own_content
-from tests.mee.tiny_models import save
 
 RATE, SIZE, CLIP_S, SECONDS = 10, (160, 96), 4, 12
 COLOURS = {"red": (200, 60, 60), "green": (60, 180, 60), "blue": (60, 80, 220), "white": (200, 200, 200)}
@@ -99,6 +98,7 @@ def make_world(place: Path) -> SimpleNamespace:
     from scripts.import_features import main as import_features
     from scripts.model import main as model
     from scripts.precompute import main as precompute
+    from tests.mee.tiny_models import save
 
     made = SimpleNamespace(**{name: place / name for name in ("videos", "store", "model", "index")})
     if made.index.exists():

@@ -56,7 +56,7 @@ def test_a_clip_opens_and_plays(tab, clip):
 
 def test_what_was_said(tab):
     tab.open(said="img", q="red")
-    assert UTTERANCE.strip() in tab.text(".hit")
+    assert UTTERANCE.strip() in tab.one(".hit").text
     inert(tab)
 
 

@@ -58,7 +58,7 @@ def test_high_dynamic_range_and_ten_bits(tab):
 
 def test_without_sound(tab):
     assert plays(tab, clip_page(tab, "silent.mp4#t=4,8"), 4) == 0
-    assert "no sound" in tab.text("main .clip").lower()
+    assert "no sound" in tab.one("main .clip").text.lower()
 
 
 def test_a_turned_picture_is_upright(tab):

@@ -38,9 +38,9 @@ def test_type_and_enter(tab, keys):
     tab.until(lambda: shown(tab) == keys("red"), "hits")
     search(tab, "a dog barks twice")
     tab.until(lambda: shown(tab) == keys("a dog barks twice"), "other hits")
-    assert "24 of" in tab.text("#status[role=status]")
+    assert "24 of" in tab.one("#status[role=status]").text
     assert "a dog barks twice" in tab.driver.title
-    assert "a dog barks twice" in tab.text(".hit .words")
+    assert "a dog barks twice" in tab.one(".hit .words").text
     tab.driver.refresh()
     assert shown(tab) == keys("a dog barks twice")
     tab.driver.back()
@@ -71,7 +71,7 @@ def test_sliders_change_weights_and_order(tab, keys):
     tab.until(lambda: "weights=speech" in tab.driver.current_url, "the address has the weights")
     tab.until(lambda: shown(tab) != before, "another order")
     assert shown(tab) == keys("rain falls", weights={"seen": 1.0})
-    assert tab.text("#weights output[for]") is not None
+    assert tab.one("#weights output[for]").text is not None
     tab.one("#weights a.reset").click()
     tab.until(lambda: shown(tab) == before, "the mixture's own again")
 
@@ -80,7 +80,7 @@ def test_also_and_not_are_chips(tab, keys):
     tab.open(q="red")
     tab.one("#less").send_keys("blue", "\n")
     tab.until(lambda: shown(tab) == keys("red", also=((-1.0, "blue"),)), "without blue")
-    assert "blue" in tab.text(".chip")
+    assert "blue" in tab.one(".chip").text
     tab.one(".chip .out").click()
     tab.until(lambda: shown(tab) == keys("red"), "as before")
 
@@ -105,7 +105,7 @@ def test_filter_by_facet_and_by_text(tab, keys):
     tab.js("document.getElementById('advanced').open = true")
     for column, wrong in (("end_s", "end_s <"), ("colour", "colour == 1")):
         write_filter(tab, wrong)
-        tab.until(lambda column=column: column in tab.text("#where-note.problem"), "what is wrong")
+        tab.until(lambda column=column: column in tab.one("#where-note.problem").text, "what is wrong")
         assert tab.all("#where[aria-invalid=true]")
     write_filter(tab, "end_s < 5")
     tab.until(lambda: shown(tab) == keys("red", where="end_s < 5"), "filtered")
@@ -140,7 +140,7 @@ def test_more(tab, keys):
 
 
 def test_without_scripts(tab, keys):
-    tab.scripts(False)
+    tab.cdp("Emulation.setScriptExecutionDisabled", value=True)
     tab.open("/")
     search(tab, "red")
     tab.until(lambda: shown(tab) == keys("red"), "hits")
@@ -157,4 +157,4 @@ def test_without_scripts(tab, keys):
 def test_a_lost_list_is_a_sentence(tab):
     tab.expected |= {400, 404}
     tab.open(q="red", token="lost.1")
-    assert "search again" in tab.text("[role=alert]")
+    assert "search again" in tab.one("[role=alert]").text

@@ -133,12 +133,12 @@ def decode(stream: VideoStream | AudioStream, packet: av.Packet[Any] | None) -> 
         if packet is None:
             frame.time_base = stream.time_base  # PyAV takes it from the packet
         if isinstance(frame, AudioFrame):
-            channels_of(frame)
+            channel_count(frame)
     return cast("Sequence[AnyFrame]", frames)
 
 
-def channels_of(sound: AudioFrame | AudioCodecContext) -> int:
-    """How many there are; asked of a frame before all else."""
+def channel_count(sound: AudioFrame | AudioCodecContext) -> int:
+    """Ask for channels, or for their layout, only after this: one of custom order would be freed twice."""
     layout = sound.layout
     if " " in layout.name:  # the names of usual orders have none
         _keep(layout)

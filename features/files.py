@@ -123,7 +123,7 @@ def open_file(path: Path, most: int | None = None, *, follow: bool = False) -> B
 def open_inside(folder: Path, name: str) -> BufferedReader:
     """Open a regular file below a folder by a path that may come from anyone; links may lead to others below it.
 
-    What is checked is the file that was opened, whatever is put in its place meanwhile.
+    What is checked is what the path leads to, before it is opened, and opened then, whatever is put in its place.
 
     Raises:
         InputError: it is no path below the folder, or what stands there is not a regular file, or lies outside.
@@ -132,16 +132,21 @@ def open_inside(folder: Path, name: str) -> BufferedReader:
     if not name or "\0" in name or name.startswith("/") or ".." in name.split("/"):
         raise InputError(f"{name!r:.80} is no path below a folder; nothing is read of it")
     try:
-        file = open_file(folder / name, follow=True)
+        place = os.open(folder / name, getattr(os, "O_PATH", os.O_RDONLY | os.O_NONBLOCK) | os.O_CLOEXEC)
     except UnicodeEncodeError as error:
         raise InputError(f"{name!r:.80} is no path of a file") from error
-    opened = Path("/proc/self/fd", str(file.fileno()))  # only Linux has it
-    path = Path(os.readlink(opened)) if opened.is_symlink() else (folder / name).resolve()
-    mode = os.fstat(file.fileno()).st_mode
-    if stat.S_ISREG(mode) and path.is_relative_to(folder.resolve()):
-        return file
-    file.close()
-    raise InputError(f"{name!r:.80} leads out of the folder; nothing is read of it")
+    try:
+        link = Path("/proc/self/fd", str(place))  # only Linux has it
+        path = Path(os.readlink(link)) if link.is_symlink() else (folder / name).resolve()
+        if not path.is_relative_to(folder.resolve()):
+            raise InputError(f"{name!r:.80} leads out of the folder; nothing is read of it")
+        opened = link if link.is_symlink() else path
+        try:
+            return open_file(opened, follow=True)
+        except InputError as error:
+            raise InputError(str(error).replace(str(opened), name)) from None
+    finally:
+        os.close(place)
 
 
 def read_file(path: Path, most: int = MOST_BYTES, *, follow: bool = False) -> bytes:

@@ -141,7 +141,7 @@ class _KeyFrames:
         self._listed: tuple[_Key, ...] | None = None
         if self._container.format.name in JOINABLE:
             status = path.stat()
-            self._listed = _listed(path, status.st_size, status.st_mtime_ns)
+            self._listed = _listed(path, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
             self._origin = 0.0 if self._listed else None
         else:
             self._origin = self._first()
@@ -273,7 +273,7 @@ class _KeyFrames:
 
 
 @lru_cache(maxsize=8)
-def _listed(path: Path, size: int, mtime_ns: int) -> tuple[_Key, ...]:
+def _listed(path: Path, state: tuple[int, ...]) -> tuple[_Key, ...]:
     """All key packets of a stream that may restart its clock, with their places; for one state of the file."""
     found: list[_Key] = []
     with open_media(path) as container:

@@ -5,9 +5,8 @@ An answer is written in one go, by hand: no model is validated while a search wa
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import parse_qsl
@@ -55,27 +54,9 @@ def as_json(content: Any) -> Response:
     return Response(text, media_type="application/json")
 
 
-async def unless_gone(request: Request, work: Awaitable[Result]) -> Result:
-    """What is awaited; it is cancelled if the client goes first."""
-
-    async def watch() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-
-    doing, watching = asyncio.ensure_future(work), asyncio.ensure_future(watch())
-    try:
-        await asyncio.wait((doing, watching), return_when=asyncio.FIRST_COMPLETED)
-        if not doing.done():
-            raise HTTPException(499, "the client has gone")
-        return doing.result()
-    finally:
-        doing.cancel()
-        watching.cancel()
-
-
 async def run(request: Request, work: Callable[[Searcher], Result]) -> Result:
-    """The same of work with the searcher, in its thread."""
-    return await unless_gone(request, request.app.state.service.run(work))
+    """Work with the searcher in its thread; it is left undone if the client goes first."""
+    return await media.unless_gone(request, request.app.state.service.run(work))
 
 
 # ---- searches
@@ -101,7 +82,7 @@ async def search_by_body(request: Request) -> Response:
 
 
 async def _searched(request: Request, wanted: index.Request, size: int) -> Response:
-    return _answer(request, await unless_gone(request, request.app.state.service.search(wanted, size=size)))
+    return _answer(request, await media.unless_gone(request, request.app.state.service.search(wanted, size=size)))
 
 
 def _answer(request: Request, page: Page) -> Response:
@@ -260,7 +241,7 @@ async def _exported(
     names, title = [*map(name_of, keys)], "marked moments"
     if not keys:
         wanted, _ = request_of(pairs, others=("form",))
-        page = await unless_gone(request, request.app.state.service.search(wanted, size=TOP))
+        page = await media.unless_gone(request, request.app.state.service.search(wanted, size=TOP))
         title = wanted.sentence or "moments"
         hits = (hit for each in page.found for hit in (each.hits if isinstance(each, VideoHits) else (each,)))
         names = [hit.clip_id for hit in hits]

@@ -248,19 +248,30 @@ async def _made(request: Request, key: str, mime: str, work: Callable[..., Any])
     return _send(request, file, name, mime, "private, max-age=3600")
 
 
-async def _answered(request: Request, work: Awaitable[Result]) -> Result:
-    """The result, or an HTTPException; the work is cancelled when the client goes."""
-    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
+async def unless_gone(request: Request, work: Awaitable[Result]) -> Result:
+    """What is awaited; it is cancelled if the client goes first."""
+
+    async def watch() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    doing, watching = asyncio.ensure_future(work), asyncio.ensure_future(watch())
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
+        await asyncio.wait((doing, watching), return_when=asyncio.FIRST_COMPLETED)
+        if not doing.done():
             raise HTTPException(499, "the client has gone")
-        return task.result()
+        return doing.result()
+    finally:
+        doing.cancel()
+        watching.cancel()
+
+
+async def _answered(request: Request, work: Awaitable[Result]) -> Result:
+    """The same of work on a file, or an HTTPException."""
+    try:
+        return await unless_gone(request, work)
     except (StudioBusy, InputError) as error:
         raise _refusal(error) from None
-    finally:
-        gone.cancel()
-        task.cancel()
 
 
 def _refusal(error: Exception) -> HTTPException:
@@ -271,11 +282,6 @@ def _refusal(error: Exception) -> HTTPException:
     busy = isinstance(error, StudioBusy)
     said = "too much is converted at once; ask again" if busy else str(error)
     return HTTPException(503, said, {"Retry-After": "2" if busy else "60"})
-
-
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _send(request: Request, file: BufferedReader, tag: str, mime: str, keep: str) -> Response:

@@ -17,10 +17,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from index import Request, Said
 from mee.errors import InputError, did_you_mean, name_id
 from scripts.search import WEIGHTED, term_of
-from scripts.serve.service import TOP
+from scripts.serve.service import TERMS, TOP
 
 SIZE = 24  # hits on a page, by default
-TERMS, NAMES = 32, 64  # sentences of a request, experts that it names: at most
+NAMES = 64  # experts that a request names, at most
 RENAMED = {"q": "sentence"}  # names in addresses of fields
 LISTS = ("also", "less", "only", "weights")
 FLAG = re.compile(r"--(said|written|min-score|less)\b")

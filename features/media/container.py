@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, cast
 
 import av
+from av.audio.codeccontext import AudioCodecContext
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
@@ -131,9 +132,17 @@ def decode(stream: VideoStream | AudioStream, packet: av.Packet[Any] | None) -> 
     for frame in frames:
         if packet is None:
             frame.time_base = stream.time_base  # PyAV takes it from the packet
-        if isinstance(frame, AudioFrame) and " " in frame.layout.name:  # the names of usual orders have none
-            _keep(frame.layout)
+        if isinstance(frame, AudioFrame):
+            channel_count(frame)
     return cast("Sequence[AnyFrame]", frames)
+
+
+def channel_count(sound: AudioFrame | AudioCodecContext) -> int:
+    """Ask for channels, or for their layout, only after this: one of custom order would be freed twice."""
+    layout = sound.layout
+    if " " in layout.name:  # the names of usual orders have none
+        _keep(layout)
+    return layout.nb_channels
 
 
 def in_stored_order(container: InputContainer) -> bool:

@@ -29,6 +29,7 @@ from features.media.colour import TRANSFERS
 from features.media.container import (
     JOINABLE,
     Timeline,
+    channel_count,
     decode,
     frame_time,
     in_seconds,
@@ -370,6 +371,6 @@ def _sound_facts(stream: AudioStream, walk: _Walk, origin: float) -> SoundFacts 
         codec=own.codec.canonical_name,
         rate=stream.rate,
         held=held,
-        channels=own.channels,
+        channels=channel_count(own),
         profile=own.profile or "",
     )

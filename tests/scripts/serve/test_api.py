@@ -6,17 +6,16 @@ import io
 import json
 import re
 from html import unescape
-from types import SimpleNamespace
 
 import pytest
 
-from index import Request, Searcher
+from index import Hit, Request, Said, Searcher
 from mee.errors import InputError
 from scripts.serve.api import EXPORTS
 from scripts.serve.app import EXAMPLES
 from scripts.serve.keys import key_of, name_of
 from scripts.serve.schema import query_of
-from scripts.serve.service import Busy
+from scripts.serve.service import Busy, Page
 from tests.scripts.serve.conftest import build
 from tests.scripts.serve.serve_client import TOKEN, client_of
 from tests.scripts.serve.test_security import scope_of, status_of
@@ -260,12 +259,23 @@ def test_who_has_gone_is_not_searched_for(ask, monkeypatch):
     assert ended == [1, 1]
 
 
+def test_a_clip_that_is_only_listed_is_not_said_to_lack_anything(ask, monkeypatch):
+    async def search(request, *, size):
+        found = [Hit(1, "a", "b", 0.0, 1.0, 0.0, {}, words={"text": Said(0.0, 0.5, "a<b>")})]
+        return Page(request=request, found=found, first=1, count=1, next=None, before=None)
+
+    monkeypatch.setattr(ask.app.state.service, "search", search)
+    (hit,) = ask("/api/search?written=b").json()["hits"]
+    assert (hit["missing"], hit["experts"]) == (None, {})
+    assert hit["words"] == {"text": {"start_s": 0.0, "end_s": 0.5, "text": "a<b>"}}
+
+
 def test_what_is_no_number_is_never_written(ask, monkeypatch, caplog):
     async def search(*_, **__):
-        return SimpleNamespace(
-            request=Request(sentence="a"), found=[], first=1, count=0, next=None, before=None, notes=[],
-            weights={"audio": float("nan")},
-        )  # fmt: skip
+        weights = {"audio": float("nan")}
+        return Page(
+            request=Request(sentence="a"), found=[], first=1, count=0, next=None, before=None, weights=weights
+        )
 
     monkeypatch.setattr(ask.app.state.service, "search", search)
     assert ask("/api/search?q=a").status_code == 500

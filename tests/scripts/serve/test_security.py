@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import uvicorn
-from fastapi import Request
+from fastapi import Request, Response
 
 from mee.errors import InputError
 from scripts.serve import security
@@ -33,6 +33,10 @@ def app_of(**settings):
     @app.post("/api/length")
     async def length(request: Request):
         return len(await request.body())
+
+    @app.get("/api/clips/own/headers")
+    async def own():
+        return Response(headers={"X-Frame-Options": "DENY", "Cache-Control": "private"})
 
     return app
 
@@ -237,6 +241,10 @@ def test_errors_are_a_sentence_and_a_page_for_browsers(client):
     for path in ("/static/../app.py", "/static/%2e%2e/app.py", "/static/..%2f..%2fapp.py", "/static//etc/passwd",
                  "/static/%00", "/static/", "/static", "/api/info/", "/%00", "/" + "a" * 5000):  # fmt: skip
         assert client(path).status_code == 404
+
+
+def test_a_header_that_a_route_sets_is_sent_once(client):
+    assert client("/api/clips/own/headers").headers["cache-control"] == "private"
 
 
 def test_what_fails_is_logged_once_and_told_in_a_sentence(client, caplog, capsys):

@@ -17,11 +17,11 @@ WEIGHTED = [
     ("weights", "seen=0.7"),
     ("weights", "speech=0.3"),
 ]
-FILTERED = {"q": "red", "where": "video_codec == 'h264' and end_s < 9"}
+FILTERED = {"q": "red", "size": 4, "where": "video_codec == 'h264' and end_s < 9"}
 STATES = {
     "empty": ("/", 200),
     "results": ("/?q=red", 200),
-    "by-video": ("/?q=red&by_video=1", 200),
+    "by-video": ("/?q=red&by_video=1&size=4", 200),
     "words": ("/?said=dog", 200),
     "weighted": (f"/?{urlencode(WEIGHTED)}", 200),
     "filtered": (f"/?{urlencode(FILTERED)}", 200),
@@ -57,21 +57,21 @@ def test_pages(tab, name):
 
 
 def test_dialog(tab):
-    tab.open(q="red")
+    tab.open(q="red", size=4)
     tab.one(".hit a.open").click()
     tab.one("#player .media")
     look_at(tab, "dialog")
 
 
 def test_help(tab):
-    tab.open(q="red")
+    tab.open(q="red", size=4)
     tab.keys("?")
     tab.one("dialog[open]")
     look_at(tab, "help")
 
 
 def test_marks_and_open_details(tab):
-    tab.open(q="red")
+    tab.open(q="red", size=4)
     for mark in tab.all("input.mark")[:2]:
         mark.click()
     tab.one("#export .count")
@@ -92,6 +92,6 @@ def test_login_and_a_library_that_cannot_be_played(driver, library, tmp_path):
         look_at(tab, "login-wrong")
         tab.one("input[type=password]").send_keys(TOKEN, "\n")
         tab.until(lambda: not tab.all("input[type=password]"), "the page")
-        tab.open(q="red")
+        tab.open(q="red", size=4)
         look_at(tab, "without-videos")
         tab.check()

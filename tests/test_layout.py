@@ -46,7 +46,7 @@ ARROWS: dict[str, dict[str, str]] = {
     "index": {"index": "exact scanners storage", "exact": "index scanners", "storage": "scanners"},
     "scripts": {"scripts": "report", "demo": "scripts serve", "report": "scripts", "serve": "scripts"},
 }
-PRODUCT_LINES, PRODUCT_FILES, TEST_LINES, BENCHMARK_LINES = 39_500, 250, 39_500, 4_900
+PRODUCT_LINES, PRODUCT_FILES, TEST_LINES, BENCHMARK_LINES = 40_200, 252, 40_600, 4_750
 FILE_LINES, FOLDER_MODULES = 400, 16
 REACHED = {"search": 61, "evaluate": 73, "precompute": 65}  # files, at most
 HEAVY = ("torch", "transformers", "accelerate", "pandas", "cv2", "av", "decord", "faiss", "skimage", "pyarrow")

@@ -76,14 +76,13 @@ class FrameNeed:
 
 @dataclass(frozen=True, kw_only=True)
 class SoundNeed:
-    """The sound track as one channel, or two, at ``rate`` samples a second."""
+    """The sound track as one channel at ``rate`` samples a second."""
 
     rate: int
-    channels: int = 1
 
     def __post_init__(self) -> None:
-        if self.rate <= 0 or self.channels not in (1, 2):
-            raise ValueError(f"rate must be positive and channels 1 or 2, got {self}")
+        if self.rate <= 0:
+            raise ValueError(f"rate must be positive, got {self.rate}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,8 +31,8 @@ Wave = NDArray[np.float32]
 class _Line:
     """One rate: resampled pieces, each at its sample position counted from time 0."""
 
-    def __init__(self, need: SoundNeed) -> None:
-        self.rate, self._channels = need.rate, need.channels
+    def __init__(self, rate: int, channels: int) -> None:
+        self.rate, self._channels = rate, channels
         self._mixer: Graph | None = None
         self._position = 0
         self._audible = 0  # position of the first sample that counts; before it, the filter's start
@@ -130,14 +130,15 @@ class SoundTrack:
         origin_s: float,
         timeline: Timeline | None = None,
         start_s: float | None = None,
+        channels: int = 1,
     ) -> None:
         """``origin_s``: time 0 on the file's own clock, or on ``timeline``; ``start_s``: of the first span, before
-        which nothing need be decoded. Raises MediaError as Decoder does.
+        which nothing need be decoded; ``channels``: 1 or 2. Raises MediaError as Decoder does.
         """
         begin = None if start_s is None else origin_s + start_s - AHEAD_S
         self._decoder: Decoder[AudioFrame] = Decoder(path, "audio", timeline, start_s=begin)
         self._frames: Iterator[tuple[float | None, AudioFrame]] = self._decoder.frames()
-        self._lines = {need: _Line(need) for need in needs}
+        self._lines = {need: _Line(need.rate, channels) for need in needs}
         self._origin = origin_s
         self._format: tuple[str, str, int] | None = None
         self._until: float | None = None  # end of the last frame, seconds

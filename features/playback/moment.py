@@ -151,8 +151,8 @@ def _wave(path: Path, facts: MediaFacts, start_s: float, end_s: float) -> _Wave 
     if facts.sound is None:
         return None
     rate = facts.sound.rate if facts.sound.rate in RATES else RATE
-    need = SoundNeed(rate=rate, channels=min(max(facts.sound.channels, 1), 2))
-    track = SoundTrack(path, (need,), facts.origin_s, facts.timeline, start_s)
+    need, channels = SoundNeed(rate=rate), min(max(facts.sound.channels, 1), 2)
+    track = SoundTrack(path, (need,), facts.origin_s, facts.timeline, start_s, channels)
     wave = track.read(Span(clip_id="", video="", start_s=start_s, end_s=end_s)).get(need)
     if wave is None:
         return None

@@ -19,7 +19,7 @@ from mee.errors import InputError, count
 from scripts.serve.asked import ASKS, CHIPS, Asked, chips, choices
 from scripts.serve.rendering import colours, rendered
 from scripts.serve.schema import query_of, request_of
-from scripts.serve.service import Busy, Page, Service
+from scripts.serve.service import NOTHING, Busy, Page, Service
 from scripts.serve.view import Cards
 
 router = APIRouter(include_in_schema=False)
@@ -129,7 +129,7 @@ def _shown(request: Request, asked: Asked, library: Library, page: Page | None) 
         "zero": cards.zero,
         "by_video": page.request.by_video,
         "status": _status(page),
-        "notes": page.notes,
+        "notes": [note for note in page.notes if note != NOTHING],  # which the status says
         "more": asked.link(add=[("token", page.next), ("scale", scale)]) if page.next else "",
         "weights": page.weights,
         "top": max([1.0, *page.weights.values()]),

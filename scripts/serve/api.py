@@ -101,7 +101,7 @@ def _answer(request: Request, page: Page) -> Response:
 
 
 class _Writer:
-    """Hits as plain containers, made field by field: `Hit.to_dict` copies each container of them."""
+    """Hits as plain containers, with addresses."""
 
     def __init__(self, request: Request) -> None:
         self.experts = request.app.state.service.searcher.modalities
@@ -109,24 +109,9 @@ class _Writer:
 
     def hit(self, hit: Hit) -> dict[str, Any]:
         """A hit."""
-        scored = {
-            name: {
-                "weight": share.weight,
-                "similarity": share.similarity,
-                "offset": share.offset,
-                "contribution": share.contribution,
-            }
-            for name, share in hit.experts.items()
-        }
-        return {
-            "rank": hit.rank,
-            **self.clip(hit.clip_id, hit.video, hit.start_s, hit.end_s),
-            "score": hit.score,
-            "offset": hit.offset,
-            "experts": scored,
-            "words": {name: vars(said) for name, said in hit.words.items()},
-            "missing": [name for name in self.experts if name not in scored] if scored else None,
-        }
+        found = hit.to_dict() | self.clip(hit.clip_id, hit.video, hit.start_s, hit.end_s)
+        lacks = [name for name in self.experts if name not in hit.experts]
+        return {**found, "missing": lacks if hit.experts else None}
 
     def video(self, found: VideoHits) -> dict[str, Any]:
         """A video with its best moments."""

@@ -27,6 +27,7 @@ from starlette.types import Receive, Scope, Send
 
 from features.errors import InputError, MediaError
 from features.files import open_inside
+from features.media import IMAGE_SUFFIXES
 from features.playback import (
     LONGEST_S,
     FileCache,
@@ -244,6 +245,8 @@ async def _made(request: Request, key: str, mime: str, work: Callable[..., Any])
     """From the cache, or made now."""
     source = await asyncio.to_thread(source_of, request.app, key)
     with source.file:
+        if work is write_moment and Path(source.stamp[0]).suffix.lower() in IMAGE_SUFFIXES:
+            raise HTTPException(404, "a picture is shown as it is; ask for media")
         file, name = await _answered(request, Media.of(request.app).made(source, work))
     return _send(request, file, name, mime, "private, max-age=3600")
 

@@ -43,7 +43,16 @@ class Clips:
 def videos(tmp_path):
     folder = tmp_path / "videos"
     (folder / "more").mkdir(parents=True)
-    for name in ("more/a.mp4", "b.mkv", "sound.mp3", "hostile.mp4", "page.mp4", "slow.mkv", "crash.mp4"):
+    for name in (
+        "more/a.mp4",
+        "b.mkv",
+        "sound.mp3",
+        "hostile.mp4",
+        "page.mp4",
+        "slow.mkv",
+        "crash.mp4",
+        "still.jpg",
+    ):
         (folder / name).write_bytes(CONTENT)
     return folder
 
@@ -235,9 +244,11 @@ def test_how_clips_are_played(app, says, videos):
         changed = app("b.mkv", file_bytes=SIZE + 1)
         closed = app("b.mkv", root=None)
         whys += [(await media.play_of(each, key_of("b.mkv#t=2,4")))["why"] for each in (changed, closed)]
-        says("\n".join([*whys, (await client.get(path_of("b.mkv", "media"))).json()["detail"]]))
+        refused = [path_of("b.mkv", "media"), path_of("still.jpg", "moment.mp4")]
+        whys += [(await client.get(each)).json()["detail"] for each in refused]
+        says("\n".join(whys))
 
-    made = app("more/a.mp4", "b.mkv", "sound.mp3", "hostile.mp4", "gone.mp4", "../x")
+    made = app("more/a.mp4", "b.mkv", "sound.mp3", "hostile.mp4", "gone.mp4", "../x", "still.jpg")
     answers(made, ask)
 
 

@@ -168,7 +168,7 @@ async def clip(key: str, request: Request) -> Response:
     facts = await run(request, lambda searcher: searcher.video_index.facts(_known(searcher, name)))
     found = {**write.clip(*(facts.pop(each) for each in ("clip_id", "video", "start_s", "end_s"))), **facts}
     if write.pictures:
-        found["play"] = await media.play_of(request.app, key)
+        found["play"] = await media.unless_gone(request, media.play_of(request.app, key))
     return as_json(found)
 
 

@@ -20,7 +20,7 @@ from mee.errors import InputError, visible
 from scripts.console import clock
 from scripts.serve.asked import Asked
 from scripts.serve.keys import key_of, name_of
-from scripts.serve.media import play_of
+from scripts.serve.media import play_of, unless_gone
 from scripts.serve.rendering import rendered
 from scripts.serve.schema import request_of
 from scripts.serve.service import Gone
@@ -93,8 +93,9 @@ async def _answer(template: str, level: int, key: str, request: Request) -> Resp
     asked = Asked.of(request.query_params.multi_items())
     media = request.app.state.settings.videos is not None
     name = name_of(key)
-    view: ClipView = await request.app.state.service.run(lambda searcher: _view(searcher, name, asked, media))
-    play = await play_of(request.app, key)
+    viewed = request.app.state.service.run(lambda searcher: _view(searcher, name, asked, media))
+    view: ClipView = await unless_gone(request, viewed)
+    play = await unless_gone(request, play_of(request.app, key))
     return rendered(
         template,
         level=level,

@@ -17,6 +17,7 @@ import index
 from index import Hit, Searcher, VideoHits
 from mee.errors import InputError, count
 from scripts.serve.asked import ASKS, CHIPS, Asked, chips, choices
+from scripts.serve.media import unless_gone
 from scripts.serve.rendering import colours, rendered
 from scripts.serve.schema import query_of, request_of
 from scripts.serve.service import NOTHING, Busy, Page, Service
@@ -95,7 +96,7 @@ async def _answer(template: str, request: Request, asked: Asked) -> Response:
             page = await service.page(token)
         else:
             wanted, size = request_of(asked.pairs)
-            page = await service.search(wanted, size=size)
+            page = await unless_gone(request, service.search(wanted, size=size))
             facets = await _facets(service, library, wanted)
     except Busy as busy:
         status, headers = 503, {"Retry-After": str(max(1, round(busy.retry_s)))}

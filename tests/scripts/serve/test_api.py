@@ -251,12 +251,13 @@ def test_who_has_gone_is_not_searched_for(ask, monkeypatch):
             ended.append(asyncio.current_task().cancelling())
 
     monkeypatch.setattr(ask.app.state.service, "search", search)
-    scope = scope_of(("Host", "localhost"), path="/api/search") | {"query_string": b"q=a"}
-    ask.runner.run(status_of(ask.app, scope, {"type": "http.request", "body": b"", "more_body": False}))
-    assert ended == [1]
+    for path in ("/api/search", "/hits"):
+        scope = scope_of(("Host", "localhost"), path=path) | {"query_string": b"q=a"}
+        ask.runner.run(status_of(ask.app, scope, {"type": "http.request", "body": b"", "more_body": False}))
+    assert ended == [1, 1]
     body = {"type": "http.request", "body": b'{"sentence": "a"}', "more_body": False}
     ask.runner.run(status_of(ask.app, scope_of(("Host", "localhost"), path="/api/search", method="POST"), body))
-    assert ended == [1, 1]
+    assert ended == [1, 1, 1]
 
 
 def test_a_clip_that_is_only_listed_is_not_said_to_lack_anything(ask, monkeypatch):

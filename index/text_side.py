@@ -1,8 +1,8 @@
 """The text side of an index's model, beside the index: sentences become queries without torch.
 
     text-796ff2f3ced2/        by the fingerprint of the model that the index was made with
-        text.json             format; nothing, prompts (see mee.export); made_of: a digest of the model's text side;
-                              files and sha256, as elsewhere in an index
+        text.json             format; nothing, prompts (see mee.export); made_of: a digest of the model's text
+                              side; files and sha256, as elsewhere in an index
         graph.onnx            mee.export describes it
         weights.safetensors   its weights, which are mapped
         tokens-0.json         of each text encoder: its tokenizer

@@ -87,7 +87,7 @@ def export_text(model: MEE, graph: Path) -> ExportedText:
 
 
 def text_digest(model: MEE) -> str:
-    """SHA-256 of all that the export depends on: settings, tokenizers, and weights but for those of the video side."""
+    """SHA-256 of all that the export depends on: settings, tokenizers, all weights but those of the video side."""
     tokens = [(tower.tokens_file(), tower.nothing, tower.prompts) for tower in model.all_towers.values()]
     digest = hashlib.sha256(json.dumps([asdict(model.config), tokens]).encode())
     for name, tensor in sorted(model.state_dict().items()):

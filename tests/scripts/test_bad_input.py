@@ -12,6 +12,7 @@ from scripts.build_index import main as build_index
 from scripts.evaluate import main as evaluate
 from scripts.gallery import main as gallery
 from scripts.import_features import main as import_features
+from scripts.library import main as library
 from scripts.overlap import main as overlap
 from scripts.precompute import main as precompute
 from scripts.search import main as search
@@ -263,6 +264,10 @@ QUERIES = [
         (gallery, ["normalise", "i", "--bank", "b", "--neighbours", "0"], "neighbours must be at least 1"),
         (gallery, ["normalise", "i", "--bank", "b", "--alpha", "-1"], "alpha finite"),
         (gallery, ["nonsense", "i"], "nonsense"),
+        *(
+            (library, ["forget", *words], "name the folders to forget, or give --all")
+            for words in ([], ["x", "--all"])
+        ),
         *((overlap, words.split(), "name ANNOTATIONS, or both") for words in SIDES),
         (
             overlap,

@@ -15,6 +15,7 @@ from mee.errors import did_you_mean, name_id
 
 COMMANDS = {
     "open": (
+        "scripts.open.command",
         "a folder of videos -> a page that finds their moments",
     ),
     "demo": ("scripts.demo.command", "render a small set of videos and run every step on it"),
@@ -45,6 +46,7 @@ def usage() -> str:
         "Help of a command: mee search --help\n"
         "Everything on rendered videos: mee demo\n\n"
         "example:\n"
+        "  mee open videos/                         all in one: read the videos, and show the page\n"
         "  mee precompute videos/ store/            extract streams from every video (--preset offline)\n"
         "  mee model store/ model/                  make a model without captions, or\n"
         "  mee train store/ captions.csv model/     train on captions\n"

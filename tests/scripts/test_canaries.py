@@ -312,7 +312,7 @@ READERS = (  # of each kind of directory, the commands that read it
         "gallery normalise index --bank captions.csv; index store model index;"
         f"index store model index --overwrite; {SERVE}",
     ),
-    (RESULT[3:], SERVE),
+    (RESULT[3:], f"{SERVE}; open videos --port 0 --no-browser"),
     (LIBRARY, "library list; library forget --all"),
     (IMPORT, "import new a=evil.h5; import new a=arrays"),
     (

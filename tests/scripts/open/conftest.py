@@ -15,7 +15,8 @@ from scripts.open import LibraryState
 from tests.scripts.serve.conftest import build
 
 NAMES = ("a.mp4", "b.mp4", "c.mp4")
-RUN = "import sys; from scripts import cli; from scripts.open import reading; reading.CHILD = {}; sys.exit(cli.main())"
+RUN = "import sys; from scripts import cli; from scripts.open import reading; reading.CHILD = {}; "
+RUN += "sys.exit(cli.main())"
 FAKE = Path(__file__).with_name("fake_conductor.py")
 
 
@@ -67,7 +68,7 @@ def read(index, tmp_path):
 
 @pytest.fixture
 def opened(folder, tmp_path):
-    """opened(script, …): a process of `mee open`, and its address; each start of the reader plays the next script."""
+    """opened(script, …): a process of `mee open`, and its address; each start plays the next script."""
 
     @contextmanager
     def run(*plays, arguments=(), given=(), child=None, stderr=subprocess.PIPE):

@@ -237,7 +237,7 @@ def test_too_much_at_once_is_a_503(ask, monkeypatch):
 
 
 def test_an_index_that_cannot_be_read_is_not_well(ask, monkeypatch):
-    monkeypatch.setattr(ask.app.state.service, "health", lambda: {"ok": False})
+    monkeypatch.setattr(ask.app.state.service, "health", lambda: {"ok": False, "why": "damaged"})
     assert ask("/healthz").status_code == 503
 
 

@@ -26,7 +26,7 @@ from features.playback import default_folder
 from mee.errors import InputError, count, did_you_mean, name_id
 from mee.files import check_folder
 from scripts.console import COULD_NOT, DONE, complain, errors_as_sentences, parse_form, print_line, print_table
-from scripts.open import LibraryState, all_libraries, forget_leftovers, libraries_folder, size_of
+from scripts.open import LibraryState, all_libraries, libraries_folder, size_of
 
 CONVERTED = "(converted for playing)"  # the row of what all pages share
 
@@ -75,7 +75,7 @@ class ForgetArgs:
 
     def run(self) -> int:
         states = all_libraries() if self.all else list(map(_named, self.folders))
-        freed, code = forget_leftovers(), DONE
+        freed, code = 0, DONE
         for state in states:
             size = size_of(state.directory)
             if state.forget():

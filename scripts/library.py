@@ -45,17 +45,11 @@ class ListArgs:
             for each in found:
                 print(json.dumps(each))
             return DONE
-        rows = [
-            [
-                each["name"],
-                each["folder"],
-                "yes" if each.get("open") else "",
-                time.strftime("%Y-%m-%d %H:%M", time.localtime(each["opened"])) if each.get("opened") else "",
-                f"{each['moments']:,}" if "moments" in each else "",
-                decimal(each["bytes"]),
-            ]
-            for each in found
-        ]
+        rows = []
+        for each in found:
+            opened = time.strftime("%Y-%m-%d %H:%M", time.localtime(each["opened"])) if each.get("opened") else ""
+            now, moments = "yes" if each.get("open") else "", f"{each['moments']:,}" if "moments" in each else ""
+            rows.append([each["name"], each["folder"], now, opened, moments, decimal(each["bytes"])])
         total = decimal(sum(each["bytes"] for each in found))
         title = f"{count(len(all_libraries()), 'library', 'libraries')} in {libraries_folder()}, {total}"
         print_table(title, ["name", "folder", "open", "last opened", "moments", "on disk"], rows, words=4)

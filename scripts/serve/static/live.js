@@ -62,6 +62,7 @@ function place(fresh, more = false) {
     const [empty] = places();
     if (empty) empty.replaceWith(card);
     else if (more) document.getElementById("hits").append(card);
+    else break;
     first ??= card;
   }
   if (first) document.dispatchEvent(new Event("mee:hits"));

@@ -43,6 +43,7 @@ from features.playback import (
     write_moment,
 )
 from scripts.serve.keys import name_of
+from scripts.serve.metrics import Metrics
 
 FORMAT = 1  # of what is in the cache; raised when it is made in another way
 PICTURE_S, MOMENT_S = 20.0, 120.0  # that work may take
@@ -85,6 +86,7 @@ class Media:
 
     videos: Path
     cache: FileCache
+    metrics: Metrics
     pictures: Studio = field(default_factory=lambda: Studio(timeout=PICTURE_S))
     links: TemporaryDirectory[str] = field(default_factory=lambda: TemporaryDirectory(prefix="mee-"))
     moments: Studio = field(default_factory=lambda: Studio(timeout=MOMENT_S))
@@ -102,7 +104,7 @@ class Media:
                     cache = FileCache(settings.cache or default_folder(), settings.cache_bytes)
                 except InputError as error:
                     raise _refusal(error) from None
-                state.media = Media(settings.videos.absolute(), cache)
+                state.media = Media(settings.videos.absolute(), cache, state.service.metrics)
         media: Media = state.media
         return media
 
@@ -126,10 +128,16 @@ class Media:
         )
 
         async def make(path: Path) -> None:
-            if work is write_moment:
-                await self.moments.ask(*self.on(source, work), *span, path)
-            else:
-                await asyncio.to_thread(path.write_bytes, await self.pictures.ask(*self.on(source, work), *span))
+            outcome = "undone"  # it failed, or nobody waits for it any more
+            try:
+                if work is write_moment:
+                    await self.moments.ask(*self.on(source, work), *span, path)
+                else:
+                    made = await self.pictures.ask(*self.on(source, work), *span)
+                    await asyncio.to_thread(path.write_bytes, made)
+                outcome = "done"
+            finally:
+                self.metrics.count("mee_conversions_total", kind=work.__name__, outcome=outcome)
 
         return await self.cache.get(name, make), name
 

@@ -195,11 +195,9 @@ def _batches(query: QueryArgs) -> Iterator[list[Request]]:
 def _export(path: Path, title: str, found: Sequence[Hit] | Sequence[VideoHits], searcher: Searcher) -> None:
     """Write hits, or the moments of videos, as a cut list."""
     from index.cut_list import cut_list
-    from index.hit import VideoHits
     from mee.files import whole_file
 
-    hits = [hit for one in found for hit in (one.hits if isinstance(one, VideoHits) else (one,))]
-    moments = searcher.video_index.moments([hit.clip_id for hit in hits])
+    moments = searcher.video_index.moments([hit.clip_id for one in found for hit in one.hits])
     text = cut_list(moments, EXPORTS[path.suffix.lower()], title=title)
     with whole_file(path, "cut lists") as aside:
         aside.write_text(text, encoding="utf-8", newline="")
@@ -221,12 +219,9 @@ def _title(request: Request) -> str:
 
 def print_hits(title: str, found: Sequence[Hit] | Sequence[VideoHits], modalities: Sequence[str]) -> None:
     """A row for each clip; of videos, a row for each moment, the name beside the best one; then their words."""
-    from index.hit import VideoHits
-
     moments: list[tuple[list[str], Hit]] = []
     for one in found:
-        hits = one.hits if isinstance(one, VideoHits) else (one,)
-        moments += [([f"{one.rank}", one.video] if hit is hits[0] else ["", ""], hit) for hit in hits]
+        moments += [([f"{one.rank}", one.video] if hit is one.hits[0] else ["", ""], hit) for hit in one.hits]
     shares = [share.contribution for _, hit in moments for share in hit.experts.values()]
     longest = max(map(abs, shares), default=0.0) or 1.0
     offset = ["offset"] if any(hit.offset for _, hit in moments) else []

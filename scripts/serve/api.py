@@ -228,8 +228,7 @@ async def _exported(
         wanted, _ = request_of(pairs, others=("form",))
         page = await media.unless_gone(request, request.app.state.service.search(wanted, size=TOP))
         title = wanted.sentence or "moments"
-        hits = (hit for each in page.found for hit in (each.hits if isinstance(each, VideoHits) else (each,)))
-        names = [hit.clip_id for hit in hits]
+        names = [hit.clip_id for each in page.found for hit in each.hits]
     settings = request.app.state.settings
     folder = None if settings.token or settings.videos is None else settings.videos.resolve()  # not told to others
 

@@ -329,7 +329,7 @@ def _same(request: Request) -> tuple[object, ...]:
 
 def _size_of(whole: Page) -> int:
     """About how much memory an answer takes."""
-    hits = [hit for one in whole.found for hit in ([one] if isinstance(one, Hit) else one.hits)]
+    hits = [hit for one in whole.found for hit in one.hits]
     words = sum(len(its.text) for hit in hits for its in hit.words.values())
     names = sum(len(hit.clip_id) + len(hit.video) for hit in hits)
     return words + names + HIT_BYTES * (1 + len(hits)) + sum(map(len, whole.request.sentences))

@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from index.hit import Hit, VideoHits
     from index.searcher import Searcher
 
-EXPORTS = {".csv": "csv", ".json": "json", ".edl": "edl", ".otio": "otio", ".ffconcat": "ffmpeg"}
 BATCH = 256  # lines of stdin searched together
 WEIGHTED = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*\*(.*)", re.DOTALL)
 
@@ -129,7 +128,9 @@ class SearchArgs:
 
     def __post_init__(self) -> None:
         if self.export is not None:
-            check_output("--export", self.export, [*EXPORTS])
+            from index.cut_list import ENDINGS
+
+            check_output("--export", self.export, [*ENDINGS.values()])
             if self.query.reads_lines:
                 raise InputError("--export writes the hits of one search; name the sentence")
 
@@ -194,11 +195,12 @@ def _batches(query: QueryArgs) -> Iterator[list[Request]]:
 
 def _export(path: Path, title: str, found: Sequence[Hit] | Sequence[VideoHits], searcher: Searcher) -> None:
     """Write hits, or the moments of videos, as a cut list."""
-    from index.cut_list import cut_list
+    from index.cut_list import ENDINGS, cut_list
     from mee.files import whole_file
 
     moments = searcher.video_index.moments([hit.clip_id for one in found for hit in one.hits])
-    text = cut_list(moments, EXPORTS[path.suffix.lower()], title=title)
+    form = next(form for form, ending in ENDINGS.items() if ending == path.suffix.lower())
+    text = cut_list(moments, form, title=title)
     with whole_file(path, "cut lists") as aside:
         aside.write_text(text, encoding="utf-8", newline="")
 

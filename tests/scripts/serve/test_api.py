@@ -9,7 +9,7 @@ from html import unescape
 
 import pytest
 
-from index import Hit, Request, Said, Searcher
+from index import ENDINGS, Hit, Request, Said, Searcher
 from mee.errors import InputError
 from scripts.serve.api import EXPORTS
 from scripts.serve.app import EXAMPLES
@@ -171,9 +171,8 @@ def test_exports(ask, form):
         ask("/api/export", "POST", data={"form": form, "key": some, "where": ""}),
     ]
     assert answers[0].text == answers[1].text
-    kind, ending = EXPORTS[form]
-    assert answers[0].headers["content-type"] == kind
-    assert answers[0].headers["content-disposition"] == f'attachment; filename="moments.{ending}"'
+    assert answers[0].headers["content-type"] == EXPORTS[form]
+    assert answers[0].headers["content-disposition"] == f'attachment; filename="moments{ENDINGS[form]}"'
     assert "d.mp4" in answers[0].text
     found = ask("/api/export", params={"form": form, "q": "a dog", "top": 2, "where": "number >= 9"})
     assert sum(name in found.text for name in ("d.mp4", "e.mp4", "f.mp4")) == 2

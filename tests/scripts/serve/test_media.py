@@ -273,6 +273,7 @@ def test_what_was_made_is_kept_and_a_changed_file_is_made_anew(app, videos):
         crashed = [await client.get(path_of("crash.mp4", "thumb")) for _ in range(2)]
         assert [each.status_code for each in crashed] == [404, 404]
         assert (await client.get(path_of("sound.mp3", "thumb"))).status_code == 204
+        assert made.state.media.playable == {}  # nothing is probed for a picture
         counts = made.state.service.metrics.text()
         for made_so in (("write_moment", "done"), ("thumbnail", "done"), ("thumbnail", "undone")):
             assert 'mee_conversions_total{{kind="{}",outcome="{}"}} 2\n'.format(*made_so) in counts

@@ -235,9 +235,13 @@ def test_too_much_at_once_is_a_503(ask, monkeypatch):
         assert "ask again in 3 s" in answer.json()["error"]
 
 
-def test_an_index_that_cannot_be_read_is_not_well(ask, monkeypatch):
-    monkeypatch.setattr(ask.app.state.service, "health", lambda: {"ok": False})
-    assert ask("/healthz").status_code == 503
+def test_a_server_is_well_while_it_answers_although_the_index_cannot_be_read_again(ask, monkeypatch):
+    service = ask.app.state.service
+    monkeypatch.setattr(service, "_stale", "it is damaged")
+    assert ask("/healthz").json() == {"ok": True}
+    monkeypatch.setattr(service, "_turns", None)
+    answer = ask("/healthz")
+    assert (answer.status_code, "stops" in answer.json()["error"]) == (503, True)
 
 
 def test_who_has_gone_is_not_searched_for(ask, monkeypatch):

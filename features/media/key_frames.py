@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from features.errors import MediaError
 from features.media.animation import AnimatedPictures, animation_facts
-from features.media.clip import FrameNeed, Span
+from features.media.clip import NO_PICTURE, FrameNeed, Span
 from features.media.container import (
     JOINABLE,
     Timeline,
@@ -49,7 +49,6 @@ from features.media.library import DEFAULT_LIMITS, IMAGE_SUFFIXES, Limits
 from features.media.probe import probe_file
 from features.media.pyav_reader import PyavPictures, Upright
 
-NO_PICTURE = "no picture"
 FIRST = 32  # packets that are shown, among which the first picture is
 BACK_S = (0.0, 2.0, 16.0, math.inf)  # how far before a time a search for its key packet begins
 Pixels = NDArray[np.uint8]

@@ -105,11 +105,9 @@ async def _sentence(request: Request, error: Exception) -> Response:
 @router.get("/healthz", responses={200: {"model": schema.Health}, 503: {}})
 async def health(request: Request) -> Response:
     """Whether searches are answered; needs no token."""
-    well: bool = request.app.state.service.health()["ok"]
-    if not well:
-        raise HTTPException(
-            503, "the index has changed and cannot be read; see the server's log", {"Retry-After": "5"}
-        )
+    found = request.app.state.service.health()
+    if not found["ok"]:
+        raise HTTPException(503, found["why"], {"Retry-After": "5"})
     return api.as_json({"ok": True})
 
 

@@ -169,10 +169,10 @@ class Service:
         return result
 
     def health(self) -> dict[str, Any]:
-        """Whether the index is searched as it is now: ok, generation, clips, and why not."""
-        why = self._stale if self._turns is not None else STOPS
-        index = self.searcher.video_index
-        return {"ok": not why, "generation": index.snapshot.generation, "clips": len(index), "why": why}
+        """Whether searches are answered: ok, generation, clips, and why not, or not of the index as it is."""
+        ok, index = self._turns is not None and not self._turns.done(), self.searcher.video_index
+        why = self._stale if ok else STOPS
+        return {"ok": ok, "generation": index.snapshot.generation, "clips": len(index), "why": why}
 
     def _page(self, key: str, number: int) -> Page:
         whole, size, _ = self._kept[key]
@@ -329,7 +329,7 @@ def _same(request: Request) -> tuple[object, ...]:
 
 def _size_of(whole: Page) -> int:
     """About how much memory an answer takes."""
-    hits = [hit for one in whole.found for hit in ([one] if isinstance(one, Hit) else one.hits)]
+    hits = [hit for one in whole.found for hit in one.hits]
     words = sum(len(its.text) for hit in hits for its in hit.words.values())
     names = sum(len(hit.clip_id) + len(hit.video) for hit in hits)
     return words + names + HIT_BYTES * (1 + len(hits)) + sum(map(len, whole.request.sentences))

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import fields
-from typing import Annotated, Any, Literal, TypeVar
+from dataclasses import asdict, fields
+from typing import Annotated, Any, Literal, TypeVar, get_args
 from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, HTTPException, Query, Request
@@ -19,6 +19,8 @@ from index import Hit, Searcher, VideoHits
 from mee.errors import InputError
 from scripts.serve import media, schema
 from scripts.serve.keys import key_of, name_of
+from scripts.serve.page import FILES, listed, progress_of
+from scripts.serve.progress import State
 from scripts.serve.schema import REF, documented, request_of, request_of_json
 from scripts.serve.service import TOP, Page
 
@@ -99,7 +101,7 @@ class _Writer:
     """Hits as plain containers, with addresses."""
 
     def __init__(self, request: Request) -> None:
-        self.experts = request.app.state.service.searcher.modalities
+        self.experts = request.app.state.service.need().modalities
         self.pictures = request.app.state.settings.videos is not None
 
     def hit(self, hit: Hit) -> dict[str, Any]:
@@ -133,6 +135,22 @@ async def explain(request: Request, clip: Annotated[str, Query(description="key 
 
 
 # ---- facts
+
+
+@router.get("/library", **documented(schema.Reading, 404))
+async def library(
+    request: Request,
+    name: Annotated[str, Query(description="only files with these words in their name")] = "",
+    state: Annotated[str, Query(description="only files in this state: " + ", ".join(get_args(State)))] = "",
+    page: Annotated[str, Query(description=f"of {FILES} files, from 1")] = "1",
+) -> Response:
+    """How far a library is read that mee open serves, and its files: problems first, then by name."""
+    progress = progress_of(request)
+    found = listed(progress, {"name": name, "state": state, "page": page})
+    shown = {"count": found.count, "page": found.number, "pages": -(-found.count // FILES)}
+    files = [asdict(file) for _, file in found.files]
+    known = {"folder": progress.folder, "status": asdict(progress.status), "counts": progress.counts}
+    return as_json({**known, **shown, "files": files})
 
 
 @router.get("/info", **documented(schema.Info, 503))

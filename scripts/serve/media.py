@@ -159,7 +159,7 @@ def source_of(app: FastAPI, key: str) -> Source:
         clip_id.encode()
     except ValueError:  # the InputError of another package, or no Unicode
         raise HTTPException(404, "this address names no clip; follow a link of a hit") from None
-    snapshot = app.state.service.searcher.video_index.snapshot
+    snapshot = app.state.service.need().video_index.snapshot
     snapshot.check()
     if (place := snapshot.find(clip_id)) is None:
         raise HTTPException(404, "the index has no such clip any more; search again")
@@ -168,14 +168,20 @@ def source_of(app: FastAPI, key: str) -> Source:
     try:
         file = open_inside(videos, video)
     except OSError:
-        raise HTTPException(404, f"{video!r:.200} is not in the folder of videos; put it back") from None
+        said = f"{video!r:.200} is not in the folder of videos; put it back"
+        if not videos.is_dir():
+            said = "the folder of videos is not there at this moment; connect its drive, and play the moment again"
+        raise HTTPException(404, said) from None
     except InputError:
         said = f"{video!r:.200} is no file inside the folder of videos; give --videos the folder that was indexed"
         raise HTTPException(404, said) from None
     status = os.fstat(file.fileno())
     if isinstance(recorded := row.get("file_bytes"), int) and recorded != status.st_size:
         file.close()
-        said = f"{video!r:.200} has changed since it was indexed; run mee precompute and mee index again"
+        then = "run mee precompute and mee index again"
+        if app.state.settings.progress is not None:
+            then = "it is read again, so search again in a moment"
+        said = f"{video!r:.200} has changed since it was indexed; {then}"
         raise HTTPException(404, said)
     stamp = video, status.st_size, status.st_mtime_ns
     return Source(file, float(row["start_s"]), float(row["end_s"]), stamp)

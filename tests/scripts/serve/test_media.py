@@ -17,6 +17,7 @@ from fastapi import FastAPI
 
 from features.files import open_inside
 from scripts.serve import media
+from scripts.serve.app import Settings
 from scripts.serve.keys import key_of
 from scripts.serve.metrics import Metrics
 from tests.scripts.serve import media_work
@@ -68,8 +69,8 @@ def app(videos, tmp_path, monkeypatch):
         made = FastAPI(lifespan=media.lifespan)
         made.include_router(media.router)
         searcher = SimpleNamespace(video_index=SimpleNamespace(snapshot=Clips(names, **columns)))
-        made.state.service = SimpleNamespace(searcher=searcher, metrics=Metrics())
-        made.state.settings = SimpleNamespace(videos=root, cache=tmp_path / "cache", cache_bytes=1 << 20)
+        made.state.service = SimpleNamespace(need=lambda: searcher, metrics=Metrics())
+        made.state.settings = Settings(videos=root, cache=tmp_path / "cache", cache_bytes=1 << 20)
         return made
 
     return make

@@ -1,4 +1,6 @@
 from .config import PrecomputeConfig as PrecomputeConfig
+from .follow import Follower as Follower
+from .follow import Seen as Seen
 from .isolated import Failed as Failed
 from .isolated import IsolatedCalls as IsolatedCalls
 from .isolated import run_isolated as run_isolated

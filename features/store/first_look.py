@@ -89,6 +89,6 @@ def _check_same(store: FeatureStore, first: FeatureStore, stream: str) -> None:
     full, looked = (dict(each.manifest.streams[stream].fingerprint) for each in (store, first))
     if looked != full | {"parameters": {**full["parameters"], **layout.LOOKS}}:
         raise InputError(
-            f"{first.name}: its '{stream}' is no first look by the extractor of {store.name}; remove this folder, "
-            "and it is made again"
+            f"{first.name}: its '{stream}' is no first look by the extractor of {store.name}; remove it, and extract "
+            "it again"
         )

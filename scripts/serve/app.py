@@ -19,7 +19,7 @@ from mee.errors import InputError
 from scripts.serve import api, clip_page, media, page, schema, security
 from scripts.serve.progress import Progress
 from scripts.serve.rendering import rendered
-from scripts.serve.service import NOT_YET, Busy, Gone, Service
+from scripts.serve.service import Busy, Gone, Service
 
 ABOUT = (
     "Searches of an index of videos. An address asks as the command line does: q is the sentence, "
@@ -34,6 +34,7 @@ EXAMPLES = {  # of routes, for /docs
     "GET /api/search": "/api/search?q=a+dog&also=0.5*at+night&less=a+cat&size=3",
     "POST /api/search": '{"sentence": "a dog", "also": [{"weight": -1, "sentence": "a cat"}], "size": 3}',
     "GET /api/explain": "/api/explain?q=a+dog&clip=KEY",
+    "GET /api/library": "/api/library?name=beach+2019&state=reading",
     "GET /api/facets": "/api/facets?where=duration+%3C+30&column=video",
     "GET /api/export": "/api/export?form=edl&q=a+dog&top=20",
     "POST /api/export": "form=csv&key=KEY",
@@ -107,10 +108,9 @@ async def _sentence(request: Request, error: Exception) -> Response:
 @router.get("/healthz", responses={200: {"model": schema.Health}, 503: {}})
 async def health(request: Request) -> Response:
     """Whether searches are answered; needs no token."""
-    state = request.app.state.service.health()
-    if not state["ok"]:
-        said = "the index has changed and cannot be read; see the server's log"
-        raise HTTPException(503, NOT_YET if state["why"] == NOT_YET else said, {"Retry-After": "5"})
+    found = request.app.state.service.health()
+    if not found["ok"]:
+        raise HTTPException(503, found["why"], {"Retry-After": "5"})
     return api.as_json({"ok": True})
 
 

@@ -1,6 +1,7 @@
 from .clip import DEGRADED as DEGRADED
 from .clip import FAILED as FAILED
 from .clip import FIRST_LOOK as FIRST_LOOK
+from .clip import NO_PICTURE as NO_PICTURE
 from .clip import OK as OK
 from .clip import TIMED_OUT as TIMED_OUT
 from .clip import VERDICTS as VERDICTS

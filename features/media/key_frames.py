@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from features.errors import MediaError
 from features.media.animation import AnimatedPictures, animation_facts
-from features.media.clip import FrameNeed, Frames, Span
+from features.media.clip import NO_PICTURE, FrameNeed, Frames, Span
 from features.media.container import (
     JOINABLE,
     Timeline,
@@ -49,7 +49,7 @@ from features.media.library import DEFAULT_LIMITS, IMAGE_SUFFIXES, Limits
 from features.media.probe import MediaFacts, PictureFacts, probe_file
 from features.media.pyav_reader import PyavPictures, Upright
 
-NO_PICTURE = "no picture"
+SPARSE = 8  # spans without a key frame after which a file is only read forward: each costs a pass over packets
 FIRST = 32  # packets that are shown, among which the first picture is
 BACK_S = (0.0, 2.0, 16.0, math.inf)  # how far before a time a search for its key packet begins
 Pixels = NDArray[np.uint8]
@@ -144,6 +144,7 @@ class FirstLook(Pictures):
         self._notes: dict[str, None] = {}
         self._picture, self._needs, self._upright = picture, needs, Upright(picture.crop, self._notes)
         self._keys = None if path.suffix.lower() in IMAGE_SUFFIXES else _KeyFrames(path, facts.limits)
+        self._missed = 0
 
     @property
     def note(self) -> str:  # type: ignore[override]
@@ -162,8 +163,12 @@ class FirstLook(Pictures):
         if span.start_s >= end - CLOSE_S:
             return {}
         time = (span.start_s + end) / 2
-        for made in self._keys.pictures(span.start_s, end, [time], self._converted) if self._keys else ():
-            return {need: Frames(pixels=pixels[None], times=np.array([time])) for need, pixels in made.items()}
+        found = self._keys.pictures(span.start_s, end, [time], self._converted) if self._keys else []
+        if found:
+            return {need: Frames(pixels=made[None], times=np.array([time])) for need, made in found[0].items()}
+        self._missed += 1
+        if self._missed == SPARSE:
+            self._keys = None
         self._forward = self._forward or self._open()
         return self._forward.read(_moment(time, self._picture))
 

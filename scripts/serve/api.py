@@ -27,15 +27,10 @@ from scripts.serve.service import TOP, Page
 router = APIRouter(prefix="/api")
 Result = TypeVar("Result")
 AROUND, MARKED = 9, 1000  # clips around a clip by default, clips of an export at most
-EXPORTS = {  # of each form its media type, and the ending of the file
-    "csv": ("text/csv; charset=utf-8", "csv"),
-    "json": ("application/json", "json"),
-    "edl": ("text/plain; charset=utf-8", "edl"),
-    "otio": ("application/json", "otio"),
-    "ffmpeg": ("text/plain; charset=utf-8", "ffconcat"),
-}
-FILE: dict[str, Any] = {"content": {kind.partition(";")[0]: {"schema": {}} for kind, _ in EXPORTS.values()}}
-BODY = {"application/json": {"$ref": REF.format(model="Search")}}
+TEXT, JSON = "text/plain; charset=utf-8", "application/json"  # media types
+EXPORTS = {"csv": "text/csv; charset=utf-8", "json": JSON, "edl": TEXT, "otio": JSON, "ffmpeg": TEXT}
+FILE: dict[str, Any] = {"content": {kind.partition(";")[0]: {"schema": {}} for kind in EXPORTS.values()}}
+BODY = {JSON: {"$ref": REF.format(model="Search")}}
 FORM = {
     "application/x-www-form-urlencoded": {
         "type": "object",
@@ -53,7 +48,7 @@ Columns = Annotated[list[str], Query(description="default: all of few values", m
 def as_json(content: Any) -> Response:
     """JSON without NaN."""
     text = json.dumps(content, allow_nan=False, separators=(",", ":"))
-    return Response(text, media_type="application/json")
+    return Response(text, media_type=JSON)
 
 
 async def run(request: Request, work: Callable[[Searcher], Result]) -> Result:
@@ -246,8 +241,7 @@ async def _exported(
         wanted, _ = request_of(pairs, others=("form",))
         page = await media.unless_gone(request, request.app.state.service.search(wanted, size=TOP))
         title = wanted.sentence or "moments"
-        hits = (hit for each in page.found for hit in (each.hits if isinstance(each, VideoHits) else (each,)))
-        names = [hit.clip_id for hit in hits]
+        names = [hit.clip_id for each in page.found for hit in each.hits]
     settings = request.app.state.settings
     folder = None if settings.token or settings.videos is None else settings.videos.resolve()  # not told to others
 
@@ -255,9 +249,8 @@ async def _exported(
         moments = searcher.video_index.moments([_known(searcher, name) for name in names])
         return index.cut_list(moments, form, title=title, folder=folder)
 
-    kind, ending = EXPORTS[form]
-    headers = {"Content-Disposition": f'attachment; filename="moments.{ending}"'}
-    return Response(await run(request, listed), headers=headers, media_type=kind)
+    headers = {"Content-Disposition": f'attachment; filename="moments{index.ENDINGS[form]}"'}
+    return Response(await run(request, listed), headers=headers, media_type=EXPORTS[form])
 
 
 def _known(searcher: Searcher, name: str) -> str:

@@ -19,7 +19,7 @@ from mee.errors import InputError
 from scripts.serve import api, clip_page, media, page, schema, security
 from scripts.serve.progress import Progress
 from scripts.serve.rendering import rendered
-from scripts.serve.service import NOT_YET, Busy, Gone, Service
+from scripts.serve.service import Busy, Gone, Service
 
 ABOUT = (
     "Searches of an index of videos. An address asks as the command line does: q is the sentence, "
@@ -107,10 +107,9 @@ async def _sentence(request: Request, error: Exception) -> Response:
 @router.get("/healthz", responses={200: {"model": schema.Health}, 503: {}})
 async def health(request: Request) -> Response:
     """Whether searches are answered; needs no token."""
-    state = request.app.state.service.health()
-    if not state["ok"]:
-        said = "the index has changed and cannot be read; see the server's log"
-        raise HTTPException(503, NOT_YET if state["why"] == NOT_YET else said, {"Retry-After": "5"})
+    found = request.app.state.service.health()
+    if not found["ok"]:
+        raise HTTPException(503, found["why"], {"Retry-After": "5"})
     return api.as_json({"ok": True})
 
 

@@ -19,7 +19,7 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response
 
 import index
-from index import Hit, Searcher, VideoHits
+from index import Hit, Searcher
 from mee.errors import InputError, count, name_id
 from scripts.serve.asked import ASKS, CHIPS, Asked, chips, choices
 from scripts.serve.keys import key_of
@@ -231,12 +231,11 @@ def _shown(request: Request, asked: Asked, library: Library, page: Page | None) 
         return dict.fromkeys(("groups", "notes", "weights"), ()) | dict.fromkeys(
             ("by_video", "status", "more"), ""
         )
-    groups = [[*one.hits] if isinstance(one, VideoHits) else [one] for one in page.found]
     media = request.app.state.settings.videos is not None
     cards = Cards(page.request, library.names, query=query_of(page.request), media=media)
-    scale = cards.scale((hit for group in groups for hit in group), request.query_params.get("scale", ""))
+    scale = cards.scale((hit for one in page.found for hit in one.hits), request.query_params.get("scale", ""))
     return {
-        "groups": [(one, [*map(cards.card, group)]) for one, group in zip(page.found, groups)],
+        "groups": [(one, [*map(cards.card, one.hits)]) for one in page.found],
         "zero": cards.zero,
         "by_video": page.request.by_video,
         "status": _status(page),

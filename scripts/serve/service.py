@@ -182,9 +182,10 @@ class Service:
         return result
 
     def health(self) -> dict[str, Any]:
-        """Whether the index is searched as it is now: ok, generation, clips, and why not."""
-        why = STOPS if self._turns is None else NOT_YET if self.searcher is None else self._stale
-        return {"ok": not why, "generation": self._size[0], "clips": self._size[1], "why": why}
+        """Whether searches are answered: ok, generation, clips, and why not, or not of the index as it is."""
+        ok = self._turns is not None and not self._turns.done()
+        why = STOPS if not ok else NOT_YET if self.searcher is None else self._stale
+        return {"ok": ok, "generation": self._size[0], "clips": self._size[1], "why": why}
 
     def need(self) -> Searcher:
         """The searcher of now; NotYet where there is none."""
@@ -379,7 +380,7 @@ def _same(request: Request) -> tuple[object, ...]:
 
 def _size_of(whole: Page) -> int:
     """About how much memory an answer takes."""
-    hits = [hit for one in whole.found for hit in ([one] if isinstance(one, Hit) else one.hits)]
+    hits = [hit for one in whole.found for hit in one.hits]
     words = sum(len(its.text) for hit in hits for its in hit.words.values())
     names = sum(len(hit.clip_id) + len(hit.video) for hit in hits)
     return words + names + HIT_BYTES * (1 + len(hits)) + sum(map(len, whole.request.sentences))

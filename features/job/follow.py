@@ -23,7 +23,7 @@ from features.media import Library, Selection, Stamp, list_media, stamp_of
 
 log = logging.getLogger(__name__)
 TICK_S = 0.2  # how often one who waits looks
-REST = 20  # after events the folder is listed again this many times as long later as it takes
+REST = 10  # after events the folder is listed again this many times as long later as it takes
 NOT_READ: dict[type[OSError], str] = {
     FileNotFoundError: "is not there; connect its drive, or put it back",
     PermissionError: "may not be read; give yourself the permission to read and enter it",
@@ -129,8 +129,9 @@ class Follower:
             return library, f"The folder {where} {NOT_READ.get(type(error), reason)}, {GOES_ON}"
         if library.videos:
             return library, ""
-        if self._rests and not library.unreadable:
-            return library, f"All videos in {where} have vanished ({len(self._rests)}); is its drive connected?"
+        known = sum(self._scanned - since >= self.settle_s for _, since in self._rests.values())
+        if known and not library.unreadable:
+            return library, f"All videos in {where} have vanished ({known}); is its drive connected?"
         self._first = False
         found = f"only {library.others}" if library.others else "it is empty"
         return library, f"There are no videos in {where} ({found}); put some there, {GOES_ON}"

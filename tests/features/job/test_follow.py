@@ -207,6 +207,8 @@ def test_an_empty_folder_and_one_that_may_not_be_read(root, clock, follow, says,
             problems.append(follower.look().problem)
     put(root, "a.mp4", mtime=LONG_AGO)
     assert state(follower.look()) == ("", "a.mp4")
+    (root / "a.mp4").unlink()
+    assert follower.look().problem == problems[1]  # a copy that was given up is no video that has vanished
     says("\n".join(problems))
 
 

@@ -1,4 +1,4 @@
-"""Reading: the process that reads a library, and what is said of it in the terminal.
+"""Reading: the process that reads a library. Terminal: what is said of it there.
 
 its stdout: one JSON object a line -> Progress -> the page, and a line in the terminal
 its stdin: it ends in order when this is closed, which the system does, too, when this process is killed
@@ -127,7 +127,7 @@ class Reading:
 
 
 @final
-class Spoken:
+class Terminal:
     """What is said of the progress on stderr: a live line on a terminal, elsewhere a plain one now and then."""
 
     def __init__(self) -> None:
@@ -144,9 +144,10 @@ class Spoken:
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Without the live line, for what is printed to stdout."""
+        """Without the live line, for what is printed to stdout, whether or not anybody reads that."""
         self._bar.stop()
-        yield
+        with suppress(BrokenPipeError):
+            yield
         self._bar.start()
 
     def close(self) -> None:

@@ -2,7 +2,6 @@ from .export import export_stream as export_stream
 from .feature_store import FeatureStore as FeatureStore
 from .feature_store import are_failures as are_failures
 from .first_look import SoFar as SoFar
-from .layout import LOOKS as LOOKS
 from .layout import MISSING as MISSING
 from .layout import PRESENT as PRESENT
 from .layout import ROW as ROW

@@ -176,12 +176,13 @@ async def _answer(
         searcher = Searcher.load(state.index)  # as it is now: the page goes over to a new one a little later
         return searcher, searcher.search([Request(sentence=sentence)])[0]
 
-    early, tries = False, 0
+    before: Sequence[Any] | None = None
+    tries = 0
     while True:
         await changed.wait()
         changed.clear()
         done, (found, of) = progress.status.done, so_far(progress)
-        if not progress.status.clips or (early and not done):
+        if not state.index.exists() or (before is not None and not done):
             continue
         try:
             searcher, hits = await asyncio.to_thread(find)
@@ -193,13 +194,16 @@ async def _answer(
             changed.set()
             continue
         part = "" if done else f"so far, {found} of {count(of, 'file')}: "
-        with terminal.aside():
-            print_hits(f'{part}"{sentence}"', hits, searcher.modalities)
+        if hits == before:
+            say(f'"{sentence}": the hits of all files are the same')
+        else:
+            with terminal.aside():
+                print_hits(f'{part}"{sentence}"', hits, searcher.modalities)
         if done:
             for note in searcher.text.unread.notes("sentences"):
                 say(note)
             return
-        early = True
+        before = hits
 
 
 # ---- a folder that is open already

@@ -29,6 +29,7 @@ from features.errors import InputError as FeaturesInputError
 from features.extractors import PRESETS
 from features.job import Follower, Seen
 from features.media import Library, Selection, Stamp, stamp_of
+from mee.errors import InputError
 from mee.files import read_json, whole_file
 from scripts.console import DONE, parse, prepare_process, sigterm_stops
 from scripts.open.messages import Away, Messages, causes, passing, reason_and_advice
@@ -56,7 +57,8 @@ log = logging.getLogger(__name__)
 BROUGHT_S, BROUGHT_CLIPS, APART = 20.0, 50, 10  # between updates of the index; times as long as one takes
 EARLY_S = 10.0  # of a first look, after which its first clips become searchable
 PASS_S = 20.0  # that a pass goes on, at least, where there are new files
-AGAIN_S, IDLE_S = 5.0, 30.0  # until a problem is looked at again; between looks where nothing happens
+AGAIN_S, LATER_S = 5.0, 60.0  # until what has a problem is tried again, first and at most
+IDLE_S = 30.0  # between looks where nothing happens
 NICE = 10  # the page comes first
 KEPT_S = 24 * 3600.0  # what is read of a file that is gone
 LOOKED = "first look"  # as a stream
@@ -80,9 +82,10 @@ class Conductor:
         self._done: dict[str, set[str]] = {}  # videos by stream
         self._failed: dict[str, str] = {}  # why
         self._seconds: dict[str, float] = {}  # of each video
+        self._usual, self._floor = USUAL_S, 0.0  # seconds of a video; the share that was done before
         self._tried: defaultdict[str, dict[Pass, Stamp | None]] = defaultdict(dict)  # where it failed, as it was
         self._new, self._todo, self._vanished, self._declared = False, True, False, False
-        self._brought = time.monotonic()
+        self._brought, self._pause = time.monotonic(), AGAIN_S
 
     def run(self) -> None:
         """Follow the folder; only an exception ends it."""
@@ -95,14 +98,14 @@ class Conductor:
                 except NewFiles:
                     continue
                 except Exception as error:
-                    if isinstance(error, BrokenPipeError) or not (
-                        sentence := passing(error, self.state.directory)
-                    ):
+                    sentence = passing(error, self.state.directory)
+                    if not sentence or isinstance(error, BrokenPipeError):
                         raise
                     log.warning("%s", sentence)
                     self._todo = True
                     self.messages.send(now=True, problem=sentence, left_s=None)
-                    self.follower.wait(AGAIN_S)
+                    self.follower.wait(self._pause)
+                    self._pause = min(2 * self._pause, LATER_S)
 
     def round(self) -> None:
         """Look at the folder, and read what is not read yet.
@@ -114,15 +117,17 @@ class Conductor:
         """
         if not self.passes:
             self._read_stores()
-            path = self.state.directory / "gone.json"
-            self.gone = read_json(path) if path.exists() else {}
+            with suppress(OSError, InputError):
+                self.gone = dict(read_json(self.state.directory / "gone.json"))
         self._look()
         if not self.passes:
             self._choose()
-        if not self._todo or not self.passes:
+        expired = self._expired()
+        if not (self._todo or expired) or not self.passes:
             return
-        self._new, notes = False, []
-        self.messages.send(now=True, done=False)
+        self._floor = 0.0 if self._new else self._floor
+        self._new, notes = False, list[str]()
+        self.messages.send(now=True, done=False, clips=self.upkeep.clips)
         for number, each in enumerate(self.passes):
             try:
                 self._pass(each)
@@ -130,12 +135,12 @@ class Conductor:
                 if number < 2 or any(isinstance(one, OSError) for one in causes(error)):
                     raise
                 notes.append(f"{each.step} is left out: {error}")
-        if expired := self._expired():
-            for directory in (self.state.first, self.state.store):
-                self._drop(directory, expired)
+        for directory in (self.state.first, self.state.store):
+            self._drop(directory, expired)
         self._bring_up(final=True)
         self._read_stores()
-        self._todo = False
+        self._note_gone()
+        self._todo, self._pause = False, AGAIN_S
         note = " ".join(notes) or self.messages.status.note
         self.messages.send(now=True, step="all is read", share=1.0, left_s=0.0, done=True, problem="", note=note)
 
@@ -262,10 +267,10 @@ class Conductor:
         left = {one: sum(self._length(v) for v in videos if self._lacks(one, v)) for one in ahead}
         todo = sum(self._length(task.video) for task in job.tasks)
         took, seconds = self.costs.spent.get(each, (0.0, 0.0))
-        began, seen, brought, share = time.monotonic(), 0, 0, 0.0 if self._new else self.messages.status.share
+        began, seen, brought = time.monotonic(), 0, 0
 
         def on_report(report: JobReport) -> None:
-            nonlocal seen, brought, share
+            nonlocal seen, brought
             now = time.monotonic()
             for outcome in report.outcomes[seen:]:
                 self._note(each, outcome.video, outcome.note, failed=not outcome.clips)
@@ -273,8 +278,8 @@ class Conductor:
             done = max(seen / len(job.tasks), min(1.0, report.seconds_so_far / max(todo, 1e-3))) * todo
             self.costs.spent[each] = took + now - began, seconds + done
             remaining = self.costs.left({each: todo - done, **left})
-            share = max(share, 1 - remaining / max(self.costs.left(whole), remaining, 1e-3))
-            self.messages.send(share=share, left_s=remaining if self.costs.known else None, problem="")
+            self._floor = max(self._floor, 1 - remaining / max(self.costs.left(whole), remaining, 1e-3))
+            self.messages.send(share=self._floor, left_s=remaining if self.costs.known else None, problem="")
             if self.follower.changed() or self._vanished:
                 self._look()
             if self._new and not each.first_look and now > began + PASS_S:
@@ -304,8 +309,7 @@ class Conductor:
 
     def _length(self, video: str) -> float:
         """Seconds of a video, or a guess."""
-        usual = sum(self._seconds.values()) / len(self._seconds) if self._seconds else USUAL_S
-        return self._seconds.get(video, usual)
+        return self._seconds.get(video, self._usual)
 
     def _bring_up(self, *, final: bool = False) -> None:
         """Make searchable what is read of the files that are there."""
@@ -348,6 +352,7 @@ class Conductor:
                     str(v): float(s) for v, s in store.rows[~bad].groupby("video")["end_s"].max().items()
                 }
         self._done = {stream: videos for stream, videos in self._done.items() if videos}
+        self._usual = sum(self._seconds.values()) / len(self._seconds) if self._seconds else USUAL_S
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,18 +8,13 @@ Breadth first: whatever is searched for has been looked at in all files before a
 
 from __future__ import annotations
 
-import os
-import ssl
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
-from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Event, Thread
 from typing import Final, final
-from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
 
 from features.extractors import PRESETS, SPEECH
 
@@ -106,26 +101,18 @@ def is_here(word: str) -> bool:
 
 @cache
 def hub_reached() -> bool:
-    """Whether the hub of models answers; through proxies and to another place, as its client is told."""
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-        return False
-    address, answers = os.environ.get("HF_ENDPOINT") or "https://huggingface.co", SimpleQueue[bool]()
+    """Whether the hub of models answers its client, which knows of proxies, other places and being offline."""
+    from huggingface_hub import model_info
+
+    answered = Event()
 
     def ask() -> None:
-        try:
-            urlopen(Request(address, method="HEAD"), timeout=HUB_S).close()
-            answers.put(True)
-        except HTTPError:
-            answers.put(True)
-        except URLError as error:  # its client has certificates of its own
-            answers.put(isinstance(error.reason, ssl.SSLError))
-        except (OSError, ValueError):
-            answers.put(False)
+        with suppress(Exception):
+            model_info(SPEECH, timeout=HUB_S)
+            answered.set()
 
     Thread(target=ask, daemon=True).start()  # the name of a host may take long to resolve
-    with suppress(Empty):
-        return answers.get(timeout=HUB_S)
-    return False
+    return answered.wait(HUB_S)
 
 
 @final

@@ -182,7 +182,8 @@ def so_far(progress: Progress) -> tuple[int, int]:
 
 def _about(progress: Progress) -> str:
     status, (found, of) = progress.status, so_far(progress)
-    parts = [f"{found} of {count(of, 'file')} can be searched", count(status.clips, "moment")]
+    parts = [f"{found} of {count(of, 'file')} can be searched"]
+    parts += [count(status.clips, "moment")] if status.clips else []
     parts += [] if status.left_s is None else [f"{clock(status.left_s, 0)} left"]
     problems = progress.counts["problem"]
     return ", ".join([*parts, *([f"{count(problems, 'file')} with problems"] if problems else [])])

@@ -34,7 +34,6 @@ EXAMPLES = {  # of routes, for /docs
     "GET /api/search": "/api/search?q=a+dog&also=0.5*at+night&less=a+cat&size=3",
     "POST /api/search": '{"sentence": "a dog", "also": [{"weight": -1, "sentence": "a cat"}], "size": 3}',
     "GET /api/explain": "/api/explain?q=a+dog&clip=KEY",
-    "GET /api/library": "/api/library?name=beach+2019&state=reading",
     "GET /api/facets": "/api/facets?where=duration+%3C+30&column=video",
     "GET /api/export": "/api/export?form=edl&q=a+dog&top=20",
     "POST /api/export": "form=csv&key=KEY",

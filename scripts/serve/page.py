@@ -232,7 +232,8 @@ def _shown(request: Request, asked: Asked, library: Library, page: Page | None) 
             ("by_video", "status", "more"), ""
         )
     media = request.app.state.settings.videos is not None
-    cards = Cards(page.request, library.names, query=query_of(page.request), media=media)
+    progress = request.app.state.settings.progress
+    cards = Cards(page.request, library.names, query=query_of(page.request), media=media, progress=progress)
     scale = cards.scale((hit for one in page.found for hit in one.hits), request.query_params.get("scale", ""))
     return {
         "groups": [(one, [*map(cards.card, one.hits)]) for one in page.found],

@@ -15,6 +15,7 @@ const clips = () => Number(reading().dataset.clips);
 const places = () => document.querySelectorAll("#hits > .empty");
 const listed = () => document.querySelectorAll("#files > li");
 const shows = () => answering() || document.querySelector("#results[data-fill]"); // what is new, when it is asked to
+const onPage = () => (answering() ? 0 : document.querySelectorAll("#hits .hit[data-key]").length);
 let seen = 0; // clips, when the page showed what there is
 let said = 0, told = 0; // when, and how many
 let failures = 0;
@@ -76,7 +77,8 @@ function tell() {
   if (count === told || Date.now() - said < SAY_MS) return;
   [told, said] = [count, Date.now()];
   news.textContent = count ? `${count} new ${count === 1 ? "moment" : "moments"}` : "";
-  button.hidden = !count;
+  button.hidden = !count || onPage() >= clips();
+  if (onPage() >= clips()) seen = clips(); // they are on the page already
 }
 
 async function turn() {
@@ -85,7 +87,7 @@ async function turn() {
   timer = null;
   try {
     const empty = places().length;
-    place(await ask(empty ? document.querySelectorAll("#hits .hit[data-key]").length : null));
+    place(await ask(empty ? onPage() : null));
     failures = 0;
     if (answering() && !seen && clips() && document.querySelector("#results[data-none]")) await renew();
     else if (shows()) tell();

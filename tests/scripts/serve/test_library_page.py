@@ -172,6 +172,19 @@ def test_what_is_played_says_what_is_wrong_with_its_file(world, progress, tmp_pa
     assert "drive" in look(world, f"/clip/{key_of('v00.mp4')}/part").one("p", "problem").text
 
 
+def test_a_stream_that_is_not_read_yet_is_not_said_to_be_missing(world, progress):
+    world.come()
+    for state, word in (("reading", "not read yet"), ("done", "no ")):
+        files = [file(f"v{n:02d}.mp4", state, streams=["appearance"]) for n in range(12)]
+        progress.apply({"files": files})
+        said = {each.text for each in look(world, "/?q=a+dog").all("dd", "absent")} - {
+            "no appearance"
+        }  # it is read
+        assert said
+        assert all(each.startswith(word) for each in said), said
+        assert word in look(world, f"/clip/{key_of('v01.mp4')}").one("dl", "facts").text
+
+
 def test_plain_serve_knows_nothing_of_it(searcher):
     with client_of(searcher) as client:
         assert not look(client).all(id="live")

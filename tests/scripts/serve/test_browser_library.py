@@ -91,10 +91,12 @@ def shifted(tab):
     assert sum(value for value, _ in found) < 0.01, found
 
 
-def test_the_page_fills_while_it_is_looked_at(world, library):
+@pytest.mark.parametrize("width", [1400, 320])
+def test_the_page_fills_while_it_is_looked_at(world, library, width):
     from selenium.webdriver import Keys
 
     tab = world
+    tab.size(width)
     tab.open("/")
     tab.js(WATCH)
     tab.keys("red squa")

@@ -177,9 +177,7 @@ def test_a_stream_that_is_not_read_yet_is_not_said_to_be_missing(world, progress
     for state, word in (("reading", "not read yet"), ("done", "no ")):
         files = [file(f"v{n:02d}.mp4", state, streams=["appearance"]) for n in range(12)]
         progress.apply({"files": files})
-        said = {each.text for each in look(world, "/?q=a+dog").all("dd", "absent")} - {
-            "no appearance"
-        }  # it is read
+        said = {each.text for each in look(world, "/?q=a+dog").all("dd", "absent")} - {"no appearance"}
         assert said
         assert all(each.startswith(word) for each in said), said
         assert word in look(world, f"/clip/{key_of('v01.mp4')}").one("dl", "facts").text

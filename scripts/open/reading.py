@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 CHILD = ("-m", "scripts.open.conductor")
 LONGEST = 16 << 20  # bytes of a message
-TRIES, WITHIN_S, PAUSE_S = 5, 60.0, 1.0  # how often it is started again, within which time, and after how long
+TRIES, WITHIN_S, PAUSE_S = 5, 600.0, 1.0  # how often it is started again, within which time, and after how long
 STOP_S = 15.0  # that it may take to end in order
 
 

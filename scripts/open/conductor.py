@@ -141,8 +141,9 @@ class Conductor:
         self._read_stores()
         self._note_gone()
         self._todo, self._pause = False, AGAIN_S
-        note = " ".join(notes) or self.messages.status.note
-        self.messages.send(now=True, step="all is read", share=1.0, left_s=0.0, done=True, problem="", note=note)
+        note, done = " ".join(notes) or self.messages.status.note, not self.seen.copying
+        step = "all is read" if done else "waiting for files that are still copied"
+        self.messages.send(now=True, step=step, share=1.0, left_s=0.0, done=done, problem="", note=note)
 
     def _choose(self) -> None:
         """Decide what the library is read with."""
@@ -167,6 +168,7 @@ class Conductor:
             raise Away(seen.problem)
         new = set(seen.library.videos).difference(self.seen.library.videos)
         self.seen, self._vanished = seen, False
+        self.messages.send(problem="")
         self._new, self._todo = self._new or bool(new), self._todo or bool(new)
         self._note_gone()
 
@@ -224,13 +226,14 @@ class Conductor:
         """Read all files by one pass."""
         from features.job import Job, PrecomputeConfig
 
-        self.messages.send(now=True, step=each.step)
         directory = self.state.first if each.first_look else self.state.store
         known = self._done.get(LOOKED, set()) if each.first_look else None
         videos = [video for video in self.seen.library.videos if not self._skips(each, video)]
         if known is not None:  # no first look at what is read already
             videos = [video for video in videos if video in known or self._lacks(each, video)]
         library, config = replace(self.seen.library, videos=tuple(videos)), PrecomputeConfig(streams=each.words)
+        if any(self._lacks(each, video) for video in videos):  # before its models are loaded
+            self.messages.send(now=True, step=each.step)
         try:
             job = Job(library, directory, config, first_look=each.first_look)
         except FeaturesInputError as error:
@@ -269,6 +272,12 @@ class Conductor:
         took, seconds = self.costs.spent.get(each, (0.0, 0.0))
         began, seen, brought = time.monotonic(), 0, 0
 
+        def show(done: float) -> None:
+            remaining = self.costs.left({each: todo - done, **left})
+            self._floor = max(self._floor, 1 - remaining / max(self.costs.left(whole), remaining, 1e-3))
+            known = self.costs.known
+            self.messages.send(step=each.step, share=self._floor, left_s=remaining if known else None)
+
         def on_report(report: JobReport) -> None:
             nonlocal seen, brought
             now = time.monotonic()
@@ -277,9 +286,7 @@ class Conductor:
             seen = len(report.outcomes)
             done = max(seen / len(job.tasks), min(1.0, report.seconds_so_far / max(todo, 1e-3))) * todo
             self.costs.spent[each] = took + now - began, seconds + done
-            remaining = self.costs.left({each: todo - done, **left})
-            self._floor = max(self._floor, 1 - remaining / max(self.costs.left(whole), remaining, 1e-3))
-            self.messages.send(share=self._floor, left_s=remaining if self.costs.known else None, problem="")
+            show(done)
             if self.follower.changed() or self._vanished:
                 self._look()
             if self._new and not each.first_look and now > began + PASS_S:
@@ -292,6 +299,8 @@ class Conductor:
                 job.flush()
                 self._bring_up()
 
+        if job.tasks:
+            show(0.0)
         job.run(on_report, on_report)
 
     def _note(self, each: Pass, video: str, note: str, *, failed: bool) -> None:
@@ -371,9 +380,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for mee open, which closes our stdin
     args = parse(ConductorArgs, "open", argv, __doc__ or "")
     os.nice(NICE)
-    os.environ.setdefault(
-        "OMP_WAIT_POLICY", "PASSIVE"
-    )  # threads that spin while they wait take the workers' cores
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin take the workers' cores
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # libraries print
     with sigterm_stops(), suppress(KeyboardInterrupt, BrokenPipeError):

@@ -20,7 +20,7 @@ from features.store.writer import StoreWriter
 from index.storage.snapshot import read_snapshot
 from scripts.open import LibraryState, conductor, passes, upkeep
 from scripts.open.conductor import Conductor
-from scripts.open.messages import Away, reason_and_advice
+from scripts.open.messages import Away, passing, reason_and_advice
 from scripts.serve import Progress
 from tests.mee import tiny_models
 
@@ -339,3 +339,24 @@ def test_the_process_ends_in_order_when_stdin_is_closed_and_goes_on_after_a_kill
         assert until(last, "all is read").counts == {"done": 6, "problem": 1}
         last.stdin.close()
         assert last.wait(30) == 0
+
+
+def test_files_that_are_still_copied_are_waited_for(made, folder):
+    now = time.time()
+    for path in folder.rglob("*.mp4"):
+        os.utime(path, (now, now))
+    one = made()
+    one.follower.settle_s = 5.0
+    with one.follower:
+        one.round()
+        page = one.messages.out.progress
+        assert not page.status.done
+        assert "copied" in page.status.step
+        assert set(page.counts) == {"copying"}
+
+
+def test_a_full_disk_is_known_by_what_any_library_says_of_it(tmp_path):
+    error = OSError("'model' cannot be written")
+    error.__cause__ = ValueError(f"I/O error: {os.strerror(errno.ENOSPC)} (os error 28)")
+    assert "disk is full" in passing(error, tmp_path)
+    assert passing(ValueError("something else"), tmp_path) == ""

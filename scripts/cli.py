@@ -14,10 +14,7 @@ from typing import cast
 from mee.errors import did_you_mean, name_id
 
 COMMANDS = {
-    "open": (
-        "scripts.open.command",
-        "a folder of videos -> a page that finds their moments",
-    ),
+    "open": ("scripts.open.command", "a folder of videos -> a page that finds their moments"),
     "demo": ("scripts.demo.command", "render a small set of videos and run every step on it"),
     "precompute": ("scripts.precompute", "videos -> feature store"),
     "import": ("scripts.import_features", "features from other tools -> feature store"),

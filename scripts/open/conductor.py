@@ -45,6 +45,7 @@ from scripts.open.passes import (
     is_here,
     offline_here,
     passes_of,
+    stay_offline,
 )
 from scripts.open.state import LibraryState
 from scripts.open.upkeep import Upkeep
@@ -157,7 +158,7 @@ class Conductor:
         speech = preset != NO_TEXT_SIDE and has_speech()
         self.preset, self.passes = preset, passes_of(preset, speech=speech)
         if not all(is_here(word) for each in self.passes for word in each.words) and not hub_reached():
-            os.environ["HF_HUB_OFFLINE"] = "1"  # or its client tries for long
+            stay_offline()
         self.state.write(read_with=preset)
         self.messages.send(note=note)
 

@@ -1,4 +1,4 @@
-"""What is read of a library, in which order and by which preset; how long it takes; what files that fail need.
+"""What is read of a library, in which order and by which preset, and how long it takes.
 
     first look     one frame of each clip, by the preset's appearance
     then           all frames, speech, text on screen, the rest: a pass over all files each
@@ -8,6 +8,7 @@ Breadth first: whatever is searched for has been looked at in all files before a
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -25,6 +26,7 @@ INSTALL: Final = "pip install 'mee[offline]'"
 HUB_S: Final = 2.0  # that the hub may take to answer
 KNOWN_S: Final = 5.0  # of work, before which nothing is said of the time that is left
 PRIOR_S: Final = 30.0  # of video that what is known beforehand of a pass counts for
+ALMOST: Final = 0.99  # the largest share, until all is done
 USUAL_S: Final = 15.0  # of a video, before any is known
 
 
@@ -116,6 +118,14 @@ def hub_reached() -> bool:
     return answered.wait(HUB_S)
 
 
+def stay_offline() -> None:
+    """Have the hub's client look only at what is here; it would try for long."""
+    from huggingface_hub import constants
+
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    constants.HF_HUB_OFFLINE = True  # it has read the environment
+
+
 @final
 class Estimate:
     """How much of the passes is done, and how long the rest takes, by what a second of video has taken so far."""
@@ -142,7 +152,8 @@ class Estimate:
             self._spent[self._each] = took + now - self._began, seconds + done
         left = self._cost({**self._todo, self._each: self._todo[self._each] - self._done})
         left = max(left / 2, left - (now - self._last))  # of files of which nothing is heard yet
-        self.share = max(self.share, 1 - left / max(self._cost(self._whole), left, 1e-3))
+        share = min(ALMOST, 1 - left / max(self._cost(self._whole), left, 1e-3))
+        self.share = max(self.share, share)
         known = sum(work for work, _ in self._spent.values()) >= KNOWN_S
         return {"share": self.share, "left_s": left if known else None}
 

@@ -8,6 +8,7 @@ closed. What can pass, such as a full disk or a drive that is not connected, is 
 
 from __future__ import annotations
 
+import ctypes
 import json
 import logging
 import os
@@ -36,7 +37,7 @@ from scripts.open.messages import Away, Messages, causes, passing, reason_and_ad
 from scripts.open.passes import (
     NO_TEXT_SIDE,
     USUAL_S,
-    Costs,
+    Estimate,
     Pass,
     choose_preset,
     has_speech,
@@ -44,6 +45,7 @@ from scripts.open.passes import (
     is_here,
     offline_here,
     passes_of,
+    stay_offline,
 )
 from scripts.open.state import LibraryState
 from scripts.open.upkeep import Upkeep
@@ -75,14 +77,14 @@ class Conductor:
     def __init__(self, folder: Path, state: LibraryState, selection: Selection, preset: str, out: TextIO) -> None:
         """preset: as `choose_preset` takes it; out: for the messages."""
         self.state, self.wanted, self.follower = state, preset, Follower(folder, selection)
-        self.messages, self.upkeep, self.costs = Messages(out), Upkeep(state), Costs()
+        self.messages, self.upkeep, self.estimate = Messages(out), Upkeep(state), Estimate()
         self.preset, self.passes = "", tuple[Pass, ...]()
         self.seen = Seen(Library(folder, (), Counter()))
         self.gone: dict[str, float] = {}  # unix time since when a video is missing
         self._done: dict[str, set[str]] = {}  # videos by stream
         self._failed: dict[str, str] = {}  # why
         self._seconds: dict[str, float] = {}  # of each video
-        self._usual, self._floor = USUAL_S, 0.0  # seconds of a video; the share that was done before
+        self._usual = USUAL_S
         self._tried: defaultdict[str, dict[Pass, Stamp | None]] = defaultdict(dict)  # where it failed, as it was
         self._new, self._todo, self._vanished, self._declared = False, True, False, False
         self._brought, self._pause = time.monotonic(), AGAIN_S
@@ -125,7 +127,7 @@ class Conductor:
         expired = self._expired()
         if not (self._todo or expired) or not self.passes:
             return
-        self._floor = 0.0 if self._new else self._floor
+        self.estimate.share = 0.0 if self._new else self.estimate.share
         self._new, notes = False, list[str]()
         self.messages.send(now=True, done=False, clips=self.upkeep.clips)
         for number, each in enumerate(self.passes):
@@ -157,7 +159,7 @@ class Conductor:
         speech = preset != NO_TEXT_SIDE and has_speech()
         self.preset, self.passes = preset, passes_of(preset, speech=speech)
         if not all(is_here(word) for each in self.passes for word in each.words) and not hub_reached():
-            os.environ["HF_HUB_OFFLINE"] = "1"  # or its client tries for long
+            stay_offline()
         self.state.write(read_with=preset)
         self.messages.send(note=note)
 
@@ -261,22 +263,19 @@ class Conductor:
         self._drop(job.directory, renamed)
         self._read_stores()
         self._note_gone()
+        with suppress(OSError, AttributeError):  # what frames took is given back to the system
+            ctypes.CDLL(None).malloc_trim(0)
 
     def _run(self, each: Pass, job: Job) -> None:
         """Run a job; meanwhile the index is brought up, and the folder is followed."""
         videos = [video for video in self.seen.library.videos if video not in self._failed]
-        whole = dict.fromkeys(self.passes, sum(map(self._length, videos)))
         ahead = self.passes[self.passes.index(each) + 1 :]
-        left = {one: sum(self._length(v) for v in videos if self._lacks(one, v)) for one in ahead}
-        todo = sum(self._length(task.video) for task in job.tasks)
-        took, seconds = self.costs.spent.get(each, (0.0, 0.0))
+        todo = {one: sum(self._length(video) for video in videos if self._lacks(one, video)) for one in ahead}
+        todo[each] = sum(self._length(task.video) for task in job.tasks)
+        self.estimate.begin(each, todo, dict.fromkeys(self.passes, sum(map(self._length, videos))))
+        if job.tasks:
+            self.messages.send(step=each.step, **self.estimate.status(0.0))
         began, seen, brought = time.monotonic(), 0, 0
-
-        def show(done: float) -> None:
-            remaining = self.costs.left({each: todo - done, **left})
-            self._floor = max(self._floor, 1 - remaining / max(self.costs.left(whole), remaining, 1e-3))
-            known = self.costs.known
-            self.messages.send(step=each.step, share=self._floor, left_s=remaining if known else None)
 
         def on_report(report: JobReport) -> None:
             nonlocal seen, brought
@@ -284,23 +283,21 @@ class Conductor:
             for outcome in report.outcomes[seen:]:
                 self._note(each, outcome.video, outcome.note, failed=not outcome.clips)
             seen = len(report.outcomes)
-            done = max(seen / len(job.tasks), min(1.0, report.seconds_so_far / max(todo, 1e-3))) * todo
-            self.costs.spent[each] = took + now - began, seconds + done
-            show(done)
+            share = max(seen / len(job.tasks), min(1.0, report.seconds_so_far / max(todo[each], 1e-3)))
+            self.messages.send(**self.estimate.status(share * todo[each]), problem="")
             if self.follower.changed() or self._vanished:
                 self._look()
             if self._new and not each.first_look and now > began + PASS_S:
                 raise NewFiles
-            since, enough = now - self._brought, report.clips_so_far - brought >= BROUGHT_CLIPS
             rest = (now - began) * (len(job.tasks) / max(1, seen) - 1)
             early = not self.upkeep.clips and report.clips_so_far and min(now - began, rest) > EARLY_S
+            since, enough = now - self._brought, report.clips_so_far - brought >= BROUGHT_CLIPS
             if early or ((since > BROUGHT_S or enough) and since > APART * self.upkeep.took):
                 brought = report.clips_so_far
                 job.flush()
                 self._bring_up()
+                self.estimate.skip(self.upkeep.took)
 
-        if job.tasks:
-            show(0.0)
         job.run(on_report, on_report)
 
     def _note(self, each: Pass, video: str, note: str, *, failed: bool) -> None:

@@ -19,7 +19,7 @@ from features.store.feature_store import FeatureStore
 from features.store.writer import StoreWriter
 from index.storage.snapshot import read_snapshot
 from scripts.open import LibraryState, conductor, passes, upkeep
-from scripts.open.conductor import Conductor
+from scripts.open.conductor import Conductor, NewFiles
 from scripts.open.messages import Away, passing, reason_and_advice
 from scripts.serve import Progress
 from tests.mee import tiny_models
@@ -293,6 +293,21 @@ def test_the_preset(wanted, recorded, reached, here, installed, chosen, said, mo
     assert preset == chosen
     assert said in note
     assert bool(said) is bool(note)
+
+
+@pytest.mark.slow
+def test_a_preset_that_cannot_be_downloaded_is_replaced_by_that_of_this_machine(made, monkeypatch):
+    monkeypatch.setitem(registry.PRESETS, "clip", registry.Preset("", ("appearance=nobody/nothing", "audio")))
+    monkeypatch.setattr(conductor, "choose_preset", lambda *_: ("clip", ""))
+    monkeypatch.setattr(conductor, "offline_here", lambda: True)
+    one = made("auto")
+    with one.follower:
+        with pytest.raises(NewFiles):
+            one.round()
+        assert "nobody/nothing" in one.messages.status.note
+        assert one.state.record()["read_with"] == "offline"
+        one.round()
+    assert one.messages.out.progress.status.clips == 6
 
 
 def test_what_to_do_about_a_file(says):

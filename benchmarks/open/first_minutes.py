@@ -180,9 +180,9 @@ def draw(growth: Sequence[Mapping[str, Any]], facts: Mapping[str, Any], picture:
         axes.step(after, values, where="post", color=colour, linewidth=2)
         spot = (after[-1], values[-1])
         axes.annotate(words, spot, (-4, -14), textcoords="offset points", ha="right", color=colour)
-    for name in TIMES[1:4]:
+    for name, side in zip(TIMES[1:4], ("right", "left", "center")):  # the first two may be close
         axes.axvline(facts[name], color="#c9c9c9", linewidth=0.8, zorder=0)
-        axes.text(facts[name], 105, name, ha="center", color=GREY, fontsize=8)
+        axes.text(facts[name], 105, name, ha=side, color=GREY, fontsize=8)
     axes.set(xlim=(0, 1.02 * after[-1]), ylim=(0, 104), ylabel="%")
     axes.set_xlabel("seconds since the command was started", color=INK)
     axes.spines[["top", "right"]].set_visible(False)

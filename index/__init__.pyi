@@ -1,3 +1,4 @@
+from .cut_list import ENDINGS as ENDINGS
 from .cut_list import FORMS as FORMS
 from .cut_list import cut_list as cut_list
 from .facets import Facet as Facet

@@ -190,3 +190,4 @@ def _path(video: str, folder: Path | None) -> str:
 
 Form = Callable[[Sequence[Moment], str, Path | None], str]
 FORMS: dict[str, Form] = {"csv": _csv, "json": _json, "edl": _edl, "otio": _otio, "ffmpeg": _ffmpeg}
+ENDINGS = {"csv": ".csv", "json": ".json", "edl": ".edl", "otio": ".otio", "ffmpeg": ".ffconcat"}  # of files

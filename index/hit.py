@@ -68,6 +68,11 @@ class Hit:
     offset: float = 0.0  # subtracted by test-time normalisation
     words: dict[str, Said] = field(default_factory=dict)  # of each expert of words that counts, what fits best
 
+    @property
+    def hits(self) -> tuple[Hit]:
+        """Itself, as a video has its hits."""
+        return (self,)
+
     def to_dict(self) -> dict[str, Any]:
         """As plain containers, for JSON."""
         shares, words = self.experts.items(), self.words.items()

@@ -21,6 +21,7 @@ an index is made or compacted here, and stays as it is while clips are added, so
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field, replace
@@ -40,6 +41,7 @@ from index.storage import (
     INDEX_FILE,
     OPTIONAL,
     STANDARD,
+    TEXT_FACTS,
     Entries,
     IndexWriter,
     Origin,
@@ -62,7 +64,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from mee.data import FeatureSource
-    from mee.model import MEE
+    from mee.model import MEE, TextEmbedding
 
 CLIPS = 4096  # embedded and put at a time
 LOOSE = 0.25  # of an index: so much beside its largest segment is worth a compaction
@@ -123,6 +125,7 @@ def synchronise(
     recall: float | None = None,
     prune: bool = False,
     overwrite: bool = False,
+    bank: TextEmbedding | None = None,
     bar: Bar = _no_bar,
 ) -> Report:
     """Make or update an index.
@@ -137,6 +140,7 @@ def synchronise(
         recall: to reach, of a kind that is not exact.
         prune: remove clips that are no longer in the source.
         overwrite: make a new index in its place.
+        bank: the model's general sentences, where they are encoded already.
         bar: shows the progress of each step.
 
     Raises:
@@ -179,10 +183,10 @@ def synchronise(
             scaled = model.config.weights == "stand-out" and len(now) > 0
             unknown = scaled and now.scale is None
             if before is None or settings != now.settings or unknown or _compaction_pays(now):
-                scale = measure_scale(model, videos_of(now, model.device)) if scaled else None
+                scale = measure_scale(model, videos_of(now, model.device), bank) if scaled else None
                 with bar("compact", "clips") as on_compacted:
                     writer.compact(settings=settings, scale=scale, progress=on_compacted)
-            report.no_text = _keep_text(writer, directory / text_name(origin), model)
+            report.no_text = _keep_text(writer, directory, text_name(origin), model)
         except InputError:
             raise
         except ValueError as error:  # the writer's, about what it is given
@@ -201,26 +205,35 @@ def _check_same(directory: Path, there: Origin, now: Origin, versions: set[str],
         )
 
 
-def _keep_text(writer: IndexWriter, folder: Path, model: MEE) -> str:
-    """Export the model's text side beside the index, unless it is there; returns why that cannot be done."""
+def _keep_text(writer: IndexWriter, directory: Path, name: str, model: MEE) -> str:
+    """Write the model's text side beside the index, unless it is there; returns why that cannot be done."""
     try:
         with suppress(InputError):
-            TextSide(folder, model.layout, whole=True)
+            TextSide(directory / name, model.layout, whole=True)
             return ""
-        writer.put_text(lambda aside: write_text_side(aside, model))
+        writer.put_text(lambda aside: write_text_side(aside, model, beside=directory))
     except InputError as error:
         return str(error)
     return ""
 
 
-def write_text_side(folder: Path, model: MEE) -> None:
+def write_text_side(folder: Path, model: MEE, beside: Path | None = None) -> None:
     """Export the text side of a model into an empty folder, and compare what it gives with what the model gives.
+
+    ``beside``: an index; where a model of its had the same text side, that is taken.
 
     Raises:
         InputError: it cannot be exported, or gives something else.
     """
-    from mee.export import export_text  # here: it loads the exporter
+    from mee.export import export_text, text_digest  # here: it loads the exporter
 
+    made_of = text_digest(model)
+    for there in [] if beside is None else sorted(beside.glob("text-*")):
+        with suppress(InputError):
+            if TextSide(there, model.layout, whole=True).made_of == made_of:
+                for path in there.iterdir():
+                    _link(path, folder / path.name)
+                return
     device = model.device
     try:
         exported = export_text(model.cpu(), folder / GRAPH)
@@ -230,12 +243,21 @@ def write_text_side(folder: Path, model: MEE) -> None:
     save_file(dict(exported.weights), folder / WEIGHTS)
     for number, text in enumerate(exported.tokens):
         (folder / f"tokens-{number}.json").write_text(text, encoding="utf-8")
-    write_text_facts(folder, {"format": FORMAT, "nothing": exported.nothing, "prompts": exported.prompts})
+    facts = {"format": FORMAT, "nothing": exported.nothing, "prompts": exported.prompts, "made_of": made_of}
+    write_text_facts(folder, facts)
     found = TextSide(folder, model.layout).encode(PROBES)
     for name in OUTPUTS:
         one, other = getattr(found, name), getattr(wanted, name)
         if not np.allclose(one, other, rtol=CLOSE, atol=CLOSE):
             raise InputError(f"the exported {name} differ from the model's by {np.abs(one - other).max():.2g}")
+
+
+def _link(path: Path, copy: Path) -> None:
+    with suppress(OSError):
+        if path.name != TEXT_FACTS:  # its time says when this text side was made
+            copy.hardlink_to(path)
+            return
+    shutil.copyfile(path, copy)
 
 
 def _embedded(

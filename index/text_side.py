@@ -1,7 +1,8 @@
 """The text side of an index's model, beside the index: sentences become queries without torch.
 
     text-796ff2f3ced2/        by the fingerprint of the model that the index was made with
-        text.json             format; nothing, prompts (see mee.export); files and sha256, as elsewhere in an index
+        text.json             format; nothing, prompts (see mee.export); made_of: a digest of the model's text
+                              side; files and sha256, as elsewhere in an index
         graph.onnx            mee.export describes it
         weights.safetensors   its weights, which are mapped
         tokens-0.json         of each text encoder: its tokenizer
@@ -64,6 +65,7 @@ class TextSide:
             content, files = read_text_facts(folder)
             if content["format"] != FORMAT:
                 raise ValueError(f"it is of format {content['format']!r:.20}")
+            self.made_of = str(content.get("made_of"))
             self.made = (folder / TEXT_FACTS).stat().st_mtime  # in seconds
             self._nothing: list[int] = [int(token) for token in content["nothing"]]
             self._prompts = [str(prompt) for prompt in content["prompts"]]

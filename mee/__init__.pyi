@@ -6,4 +6,5 @@ from .reference_weights import load_reference as load_reference
 from .scoring import mee_scores as mee_scores
 from .training import TrainConfig as TrainConfig
 from .training import Trainer as Trainer
+from .zero_shot import fit_gallery as fit_gallery
 from .zero_shot import make_model as make_model

@@ -9,9 +9,11 @@ The graph has operators of ONNX's own, no loops, and refers to no other files.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -82,3 +84,14 @@ def export_text(model: MEE, graph: Path) -> ExportedText:
     weights = {name: np.array(tensor.numpy(), order="C") for name, tensor in state.items()}  # not shared
     each = [(tower.nothing, tower.prompts[0]) for tower in towers.values()]
     return ExportedText(weights, tuple(tokens.values()), *zip(*each))
+
+
+def text_digest(model: MEE) -> str:
+    """SHA-256 of all that the export depends on: settings, tokenizers, all weights but those of the video side."""
+    tokens = [(tower.tokens_file(), tower.nothing, tower.prompts) for tower in model.all_towers.values()]
+    digest = hashlib.sha256(json.dumps([asdict(model.config), tokens]).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        if not name.startswith("video_experts."):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

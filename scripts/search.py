@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from index.hit import Hit, VideoHits
     from index.searcher import Searcher
 
-EXPORTS = {".csv": "csv", ".json": "json", ".edl": "edl", ".otio": "otio", ".ffconcat": "ffmpeg"}
 BATCH = 256  # lines of stdin searched together
 WEIGHTED = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*\*(.*)", re.DOTALL)
 
@@ -129,7 +128,9 @@ class SearchArgs:
 
     def __post_init__(self) -> None:
         if self.export is not None:
-            check_output("--export", self.export, [*EXPORTS])
+            from index.cut_list import ENDINGS
+
+            check_output("--export", self.export, [*ENDINGS.values()])
             if self.query.reads_lines:
                 raise InputError("--export writes the hits of one search; name the sentence")
 
@@ -194,13 +195,12 @@ def _batches(query: QueryArgs) -> Iterator[list[Request]]:
 
 def _export(path: Path, title: str, found: Sequence[Hit] | Sequence[VideoHits], searcher: Searcher) -> None:
     """Write hits, or the moments of videos, as a cut list."""
-    from index.cut_list import cut_list
-    from index.hit import VideoHits
+    from index.cut_list import ENDINGS, cut_list
     from mee.files import whole_file
 
-    hits = [hit for one in found for hit in (one.hits if isinstance(one, VideoHits) else (one,))]
-    moments = searcher.video_index.moments([hit.clip_id for hit in hits])
-    text = cut_list(moments, EXPORTS[path.suffix.lower()], title=title)
+    moments = searcher.video_index.moments([hit.clip_id for one in found for hit in one.hits])
+    form = next(form for form, ending in ENDINGS.items() if ending == path.suffix.lower())
+    text = cut_list(moments, form, title=title)
     with whole_file(path, "cut lists") as aside:
         aside.write_text(text, encoding="utf-8", newline="")
 
@@ -221,12 +221,9 @@ def _title(request: Request) -> str:
 
 def print_hits(title: str, found: Sequence[Hit] | Sequence[VideoHits], modalities: Sequence[str]) -> None:
     """A row for each clip; of videos, a row for each moment, the name beside the best one; then their words."""
-    from index.hit import VideoHits
-
     moments: list[tuple[list[str], Hit]] = []
     for one in found:
-        hits = one.hits if isinstance(one, VideoHits) else (one,)
-        moments += [([f"{one.rank}", one.video] if hit is hits[0] else ["", ""], hit) for hit in hits]
+        moments += [([f"{one.rank}", one.video] if hit is one.hits[0] else ["", ""], hit) for hit in one.hits]
     shares = [share.contribution for _, hit in moments for share in hit.experts.values()]
     longest = max(map(abs, shares), default=0.0) or 1.0
     offset = ["offset"] if any(hit.offset for _, hit in moments) else []

@@ -44,7 +44,13 @@ ARROWS: dict[str, dict[str, str]] = {
         "training": "data evaluation layers mee protocols text",
     },
     "index": {"index": "exact scanners storage", "exact": "index scanners", "storage": "scanners"},
-    "scripts": {"scripts": "report", "demo": "scripts serve", "report": "scripts", "serve": "scripts"},
+    "scripts": {
+        "scripts": "open report",
+        "demo": "scripts serve",
+        "open": "scripts serve",
+        "report": "scripts",
+        "serve": "scripts",
+    },
 }
 PRODUCT_LINES, PRODUCT_FILES, TEST_LINES, BENCHMARK_LINES = 40_200, 252, 40_600, 4_750
 FILE_LINES, FOLDER_MODULES = 400, 16

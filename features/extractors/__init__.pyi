@@ -5,6 +5,7 @@ from .base import Words as Words
 from .base import check_columns as check_columns
 from .base import is_line as is_line
 from .registry import PRESETS as PRESETS
+from .registry import SPEECH as SPEECH
 from .registry import known_extractors as known_extractors
 from .registry import make_extractor as make_extractor
 from .registry import resolve as resolve

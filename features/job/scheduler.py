@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import final
 
@@ -37,7 +37,7 @@ class Extraction:
         self._in_flight: dict[FileTask, FileResult] = {}  # whose workers still send
         self._config, self._report = setup.config, report
 
-    def results(self, tasks: Iterable[FileTask]) -> Iterator[FileResult | None]:
+    def results(self, tasks: Iterable[FileTask]) -> Generator[FileResult | None]:
         """Each file as it is complete or has failed; None at least every second while no model runs."""
         with self._pool as pool:
             for task in tasks:

@@ -20,7 +20,7 @@ from features.extractors import ExtractorSpec, make_extractor
 from features.job.config import PrecomputeConfig
 from features.job.process import came_near, limit_memory, reason_of, use_one_thread
 from features.job.result import ClipResult, FileTask
-from features.media import DEGRADED, Stamp, load_reader, read_clips, stamp_of
+from features.media import DEGRADED, FIRST_LOOK, Stamp, load_reader, read_clips, stamp_of
 from features.store import checked
 
 
@@ -44,10 +44,16 @@ class WorkerSetup:
 
     specs: tuple[ExtractorSpec, ...]
     config: PrecomputeConfig
+    first_look: bool = False  # one frame a clip is read
+
+    @property
+    def reader(self) -> str:
+        """Of videos, as of `read_clips`."""
+        return FIRST_LOOK if self.first_look else self.config.reader
 
     def __call__(self) -> FileWorker:
         """Set this process up: one thread, what decoding takes imported, and then the limit of memory."""
-        load_reader(self.config.reader)
+        load_reader(self.reader)
         use_one_thread()
         worker = FileWorker(self)
         limit_memory(self.config.memory)
@@ -59,7 +65,7 @@ class FileWorker:
     """Holds the extractors of a job; called with a file, it yields the messages about it."""
 
     def __init__(self, setup: WorkerSetup) -> None:
-        self._config = setup.config
+        self._config, self._reader = setup.config, setup.reader
         self._extractors = {spec.stream: make_extractor(spec, setup.config.run) for spec in setup.specs}
 
     def __call__(self, task: FileTask) -> Iterator[ClipResult | FileEnd | FileFailure]:
@@ -76,7 +82,7 @@ class FileWorker:
         needs = [need for extractor in extractors.values() for need in extractor.needs]
         shared = {need for extractor in extractors.values() if extractor.shared for need in extractor.needs}
         stamp = stamp_of(task.path)
-        seconds, limits, reader = config.clip_seconds, config.limits, config.reader
+        seconds, limits, reader = config.clip_seconds, config.limits, self._reader
         empty, damaged = True, False
         for clip in read_clips(task.path, task.video, needs, clip_seconds=seconds, limits=limits, reader=reader):
             empty, damaged = False, damaged or clip.verdict == DEGRADED

@@ -1,5 +1,7 @@
 from .clip import DEGRADED as DEGRADED
 from .clip import FAILED as FAILED
+from .clip import FIRST_LOOK as FIRST_LOOK
+from .clip import NO_PICTURE as NO_PICTURE
 from .clip import OK as OK
 from .clip import TIMED_OUT as TIMED_OUT
 from .clip import VERDICTS as VERDICTS
@@ -24,6 +26,7 @@ from .library import Limits as Limits
 from .library import Selection as Selection
 from .library import Stamp as Stamp
 from .library import find_media as find_media
+from .library import list_media as list_media
 from .library import stamp_of as stamp_of
 from .probe import MediaFacts as MediaFacts
 from .probe import probe_file as probe_file

@@ -25,6 +25,7 @@ SHORTEST_S = 0.1  # clip ids give times to the millisecond
 
 OK, DEGRADED, NO_PICTURE, NO_SOUND = "ok", "degraded", "no picture", "no sound"
 FAILED, TIMED_OUT = "failed", "timed out"
+FIRST_LOOK = "first look"  # the reader that gives one frame a clip
 VERDICTS = (OK, DEGRADED, NO_PICTURE, NO_SOUND, FAILED, TIMED_OUT)
 
 

@@ -23,14 +23,8 @@ ENCRYPTED = "encrypted: it can be played with its key only; put a copy without p
 
 HEAD = 1 << 20  # bytes
 _FIRST = (b"ftyp", b"mdat", b"wide", b"free", b"skip", b"moov", b"styp", b"sidx", b"moof", b"emsg", b"prft")
-_PATH = (
-    (b"moov",),
-    (b"trak",),
-    (b"mdia", b"edts"),
-    (b"minf",),
-    (b"stbl",),
-    (b"stsd",),
-)  # to sample entries, edits
+# by level, the boxes that lead to sample entries and edits
+_PATH = ((b"moov",), (b"trak",), (b"mdia", b"edts"), (b"minf",), (b"stbl",), (b"stsd",))
 BOXES = 100_000  # looked at, at most
 _LOCKED = {b"encv": "video", b"drmi": "video", b"enca": "audio", b"drms": "audio"}
 _EBML, _SEGMENT, _CLUSTER = b"\x1aE\xdf\xa3", b"\x18S\x80g", b"\x1fC\xb6u"

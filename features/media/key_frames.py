@@ -12,12 +12,12 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import chain, dropwhile, islice, takewhile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, final
 
 import av
 import cv2
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from features.errors import MediaError
 from features.media.animation import AnimatedPictures, animation_facts
-from features.media.clip import FrameNeed, Span
+from features.media.clip import NO_PICTURE, FrameNeed, Frames, Span
 from features.media.container import (
     JOINABLE,
     Timeline,
@@ -43,16 +43,17 @@ from features.media.container import (
     track,
 )
 from features.media.faults import encrypted
-from features.media.frames import EPSILON_S, container_crop
+from features.media.frames import CLOSE_S, EPSILON_S, Pictures, container_crop
 from features.media.image_reader import read_image
 from features.media.library import DEFAULT_LIMITS, IMAGE_SUFFIXES, Limits
-from features.media.probe import probe_file
+from features.media.probe import MediaFacts, PictureFacts, probe_file
 from features.media.pyav_reader import PyavPictures, Upright
 
-NO_PICTURE = "no picture"
+SPARSE = 8  # spans without a key frame after which a file is only read forward: each costs a pass over packets
 FIRST = 32  # packets that are shown, among which the first picture is
 BACK_S = (0.0, 2.0, 16.0, math.inf)  # how far before a time a search for its key packet begins
 Pixels = NDArray[np.uint8]
+Made = TypeVar("Made")
 
 
 class _Key(NamedTuple):
@@ -88,7 +89,7 @@ def spread_pictures(
             return [_within(read_image(path, path.name, [need], limits).frames[need].pixels[0], side)] * count
         return _read_through(path, times, side, limits)
     with _KeyFrames(path, limits) as video:
-        found = video.pictures(start_s, end_s, times, side)
+        found = video.pictures(start_s, end_s, times, lambda frame: video.small(frame, side))
     return found or _read_through(path, times, side, limits)
 
 
@@ -110,15 +111,71 @@ def _read_through(path: Path, times: Sequence[float], side: int, limits: Limits)
         raise MediaError(NO_PICTURE)
     height, width = facts.picture.upright
     need = FrameNeed(fps=1, size=min(_box(height, width, side)))
-    reader = (PyavPictures if moving is None else AnimatedPictures)(path, facts, facts.picture, [need])
-    found: list[Pixels] = []
+    reader, found = _forward(path, facts, facts.picture, [need]), list[Pixels]()
     for time in times:
-        at = max(0.0, min(time, facts.picture.end_s - 2e-3))
-        frames = reader.read(Span(clip_id="", video="", start_s=at, end_s=at + 1e-3)).get(need)
+        frames = reader.read(_moment(time, facts.picture)).get(need)
         found += [frames.pixels[0]] if frames is not None else found[-1:]
     if not found:
         raise MediaError(NO_PICTURE)
     return [_within(each, side) for each in (found + found[-1:] * (len(times) - len(found)))]
+
+
+def _forward(path: Path, facts: MediaFacts, picture: PictureFacts, needs: Sequence[FrameNeed]) -> PyavPictures:
+    kind = AnimatedPictures if path.suffix.lower() in IMAGE_SUFFIXES else PyavPictures
+    return kind(path, facts, picture, needs)
+
+
+def _moment(time: float, picture: PictureFacts) -> Span:
+    """A span of one frame."""
+    at = max(0.0, min(time, picture.end_s - 2e-3))
+    return Span(clip_id="", video="", start_s=at, end_s=at + 1e-3)
+
+
+@final
+class FirstLook(Pictures):
+    """One frame a span for each need: a key frame near its middle, else what is on display there."""
+
+    served_by = PyavPictures.served_by
+
+    def __init__(self, path: Path, facts: MediaFacts, picture: PictureFacts, needs: Sequence[FrameNeed]) -> None:
+        """``picture``: of these facts; the file is a video or an animation."""
+        self._open = partial(_forward, path, facts, picture, needs)
+        self._forward: PyavPictures | None = None  # one for all spans without a key frame, so nothing twice
+        self._notes: dict[str, None] = {}
+        self._picture, self._needs, self._upright = picture, needs, Upright(picture.crop, self._notes)
+        self._keys = None if path.suffix.lower() in IMAGE_SUFFIXES else _KeyFrames(path, facts.limits)
+        self._missed = 0
+
+    @property
+    def note(self) -> str:  # type: ignore[override]
+        return "; ".join(self._notes) if self._forward is None else self._forward.note
+
+    @property
+    def end_s(self) -> float:  # type: ignore[override]
+        return (self._picture if self._forward is None else self._forward).end_s
+
+    @property
+    def bad_packets(self) -> int:  # type: ignore[override]
+        return 0 if self._forward is None else self._forward.bad_packets
+
+    def read(self, span: Span) -> Mapping[FrameNeed, Frames]:
+        end = min(span.end_s, self._picture.end_s)
+        if span.start_s >= end - CLOSE_S:
+            return {}
+        time = (span.start_s + end) / 2
+        found = self._keys.pictures(span.start_s, end, [time], self._converted) if self._keys else []
+        if found:
+            return {need: Frames(pixels=made[None], times=np.array([time])) for need, made in found[0].items()}
+        self._missed += 1
+        if self._missed == SPARSE:
+            self._keys = None
+        self._forward = self._forward or self._open()
+        return self._forward.read(_moment(time, self._picture))
+
+    def _converted(self, frame: VideoFrame) -> dict[FrameNeed, Pixels]:
+        """As `PyavPictures` does."""
+        look = self._picture.aspect, self._picture.upright
+        return {need: self._upright(frame, *look, self._picture.shape(need.size)) for need in self._needs}
 
 
 class _KeyFrames:
@@ -139,6 +196,7 @@ class _KeyFrames:
         self._aspect = aspect if 0.05 < aspect < 20 else 1.0
         self._look: tuple[tuple[float, float], tuple[int, int]] | None = None  # of the first picture; its box
         self._listed: tuple[_Key, ...] | None = None
+        self._spent: _Key | None = None  # pictures after it were decoded, which is not done twice
         if self._container.format.name in JOINABLE:
             status = path.stat()
             self._listed = _listed(path, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
@@ -168,8 +226,10 @@ class _KeyFrames:
     def _stamp(self, packet: av.Packet[Any]) -> float | None:
         return packet_time(packet, self._base, self._numbered)
 
-    def pictures(self, start_s: float, end_s: float, times: Sequence[float], side: int) -> list[Pixels]:
-        """One for each time; none where the file has to be read as a whole."""
+    def pictures(
+        self, start_s: float, end_s: float, times: Sequence[float], made: Callable[[VideoFrame], Made]
+    ) -> list[Made]:
+        """What is made of one for each time; none where the file has to be read as a whole."""
         if self._origin is None:
             return []
         try:
@@ -180,13 +240,13 @@ class _KeyFrames:
             enough = min(2, len(times))
             if len(keys) < enough:
                 keys = [key for key in self._until(first, end_s) if key.time >= start_s - EPSILON_S]
-            if len(keys) < enough and first.time > times[0] + EPSILON_S:
+            if len(keys) < enough and (first.time > times[0] + EPSILON_S or first == self._spent):
                 return []
             if len(keys) < enough:
-                found = list(self._onwards(first, times, side))
+                self._spent, found = first, list(self._onwards(first, times, made))
             else:
                 nearest = [min(keys, key=lambda key: abs(key.time - time)) for time in times]
-                shown = {key: self._alone(key, side) for key in dict.fromkeys(nearest)}
+                shown = {key: self._alone(key, made) for key in dict.fromkeys(nearest)}
                 found = [shown[key] for key in nearest]
         except (av.FFmpegError, OSError):  # it cannot seek
             return []
@@ -239,16 +299,18 @@ class _KeyFrames:
             return packet.is_keyframe
         return packet.is_keyframe and (packet.pts if packet.dts is None else packet.dts) == key.place
 
-    def _alone(self, key: _Key, side: int) -> Pixels | None:
-        """The picture of a key packet; None where it cannot be decoded."""
+    def _alone(self, key: _Key, made: Callable[[VideoFrame], Made]) -> Made | None:
+        """Of the picture of a key packet; None where it cannot be decoded."""
         for packet in chain(islice(self._from(key), 1), [None]):
             decoded: Sequence[VideoFrame] | None = decode(self._stream, packet)
             if decoded:
-                return self._pixels(decoded[0], side)
+                return made(decoded[0])
         return None
 
-    def _onwards(self, key: _Key, times: Sequence[float], side: int) -> Iterator[Pixels | None]:
-        """What is on display at ascending times, decoded from a key packet on."""
+    def _onwards(
+        self, key: _Key, times: Sequence[float], made: Callable[[VideoFrame], Made]
+    ) -> Iterator[Made | None]:
+        """Of what is on display at ascending times, decoded from a key packet on."""
         self._stream.codec_context.skip_frame = "NONREF"
         pending, shown, ahead = deque(times), None, None
         for packet in chain(self._from(key), [None]):
@@ -259,13 +321,14 @@ class _KeyFrames:
                     ahead = stamp - key.time if ahead is None else ahead
                     while pending and shown is not None and stamp - ahead > pending[0] + EPSILON_S:
                         pending.popleft()
-                        yield self._pixels(shown, side)
+                        yield made(shown)
                 shown = frame
             if not pending:
                 return
-        yield from [None if shown is None else self._pixels(shown, side)] * len(pending)
+        yield from [None if shown is None else made(shown)] * len(pending)
 
-    def _pixels(self, frame: VideoFrame, side: int) -> Pixels:
+    def small(self, frame: VideoFrame, side: int) -> Pixels:
+        """Neither wider nor higher than ``side`` pixels; all in the shape of the first one."""
         if self._look is None:
             shape = self._upright.shape(frame, self._aspect)
             self._look = shape, _box(*shape, side)

@@ -8,7 +8,7 @@ import os
 import re
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import translate
 from functools import cached_property
 from pathlib import Path
@@ -93,7 +93,9 @@ class Library:
 
     root: Path
     videos: tuple[str, ...]  # paths below root with forward slashes, sorted
-    ignored: Counter[str]  # endings that are no media, folders not entered
+    ignored: Counter[str] = field(compare=False)  # endings that are no media, folders not entered
+    folders: tuple[str, ...] = field(default=(), compare=False)  # below root that were listed; "." is root itself
+    unreadable: tuple[str, ...] = ()  # folders below root that could not be listed
 
     @property
     def others(self) -> str:
@@ -111,10 +113,27 @@ def find_media(path: Path, selection: Selection = ANY) -> Library:
         return Library(path.parent, (path.name,), Counter())
     if not path.is_dir():
         raise InputError(f"there is nothing at '{path}'; name a folder of videos, or one video")
+    library = list_media(path, selection)
+    if not library.videos:
+        found = library.others and f"only {library.others}"
+        raise InputError(f"no videos, still images or sound in '{path}': {found or 'it is empty'}")
+    return library
+
+
+def list_media(root: Path, selection: Selection = ANY) -> Library:
+    """The media files of a folder and its subfolders; there may be none."""
     videos: list[str] = []
+    folders: list[str] = []
+    unreadable: list[str] = []
     ignored: Counter[str] = Counter()
-    for folder, below, names in os.walk(path, onerror=lambda _: ignored.update(["unreadable folder"])):
-        place = Path(folder).relative_to(path)
+
+    def not_listed(error: OSError) -> None:
+        ignored["unreadable folder"] += 1
+        unreadable.append(Path(error.filename).relative_to(root).as_posix())
+
+    for folder, below, names in os.walk(root, onerror=not_listed):
+        place = Path(folder).relative_to(root)
+        folders.append(place.as_posix())
         ignored["excluded folder"] += len(below)
         below[:] = [name for name in sorted(below) if not selection.excludes((place / name).as_posix())]
         ignored["excluded folder"] -= len(below)
@@ -131,11 +150,7 @@ def find_media(path: Path, selection: Selection = ANY) -> Library:
                 ignored[kind] += 1
             else:
                 videos.append(below_root)
-    library = Library(path, tuple(sorted(videos)), +ignored)
-    if not videos:
-        found = library.others and f"only {library.others}"
-        raise InputError(f"no videos, still images or sound in '{path}': {found or 'it is empty'}")
-    return library
+    return Library(root, tuple(sorted(videos)), +ignored, tuple(folders), tuple(unreadable))
 
 
 class Stamp(NamedTuple):

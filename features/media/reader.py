@@ -10,6 +10,7 @@ from features.errors import InputError
 from features.media.animation import AnimatedPictures, animation_facts
 from features.media.clip import (
     DEGRADED,
+    FIRST_LOOK,
     NO_PICTURE,
     NO_SOUND,
     OK,
@@ -23,6 +24,7 @@ from features.media.clip import (
 )
 from features.media.frames import CLOSE_S, Pictures, ReaderFailed
 from features.media.image_reader import read_image
+from features.media.key_frames import FirstLook
 from features.media.library import DEFAULT_LIMITS, IMAGE_SUFFIXES, Limits
 from features.media.probe import MediaFacts, PictureFacts, probe_file
 from features.media.pyav_reader import PyavPictures
@@ -39,6 +41,8 @@ def load_reader(name: str) -> OpenPictures:
     """What opens the pictures of videos; all that reading takes is imported afterwards."""
     if name == "pyav":
         return PyavPictures
+    if name == FIRST_LOOK:
+        return FirstLook
     if name != "decord":
         raise InputError(f"no reader is called '{name}'; there are pyav, decord")
     from features.media.decord_reader import DecordPictures, import_decord
@@ -64,7 +68,8 @@ def read_clips(
         needs: what the extractors want; equal needs are decoded once.
         clip_seconds: length of a clip; None: whole up to 30 s, else 10 s.
         limits: how long and how large the file may be.
-        reader: of videos, "pyav" or "decord"; images have their own. Sound always comes through PyAV.
+        reader: of videos, "pyav" or "decord"; images have their own. Sound always comes through PyAV. FIRST_LOOK:
+            of one frame a clip, of which damage in other frames is not known.
 
     Raises:
         InputError: there is no such reader, or a clip of this length cannot be.
@@ -76,7 +81,7 @@ def read_clips(
         if moving is None:
             yield read_image(path, video, needs, limits)
             return
-        facts, open_pictures = moving, AnimatedPictures
+        facts, open_pictures = moving, FirstLook if reader == FIRST_LOOK else AnimatedPictures
     else:
         facts = probe_file(path, limits)
     union = dict.fromkeys(needs)

@@ -122,8 +122,7 @@ def _independent(stream: Any, taken: Sequence[Any]) -> bool:
     """
     pictures, sets = (BitStreamFilterContext(f"filter_units=pass_types={kinds}", stream) for kinds in UNITS)
     header: bytes = stream.codec_context.extradata or b""
-    known = (
-        sets.filter(Packet(header)) if header[:1] == b"\0" else []
-    )  # else they have lengths, and stand there only
+    # a header that begins otherwise has lengths, and then sets stand there only
+    known = sets.filter(Packet(header)) if header[:1] == b"\0" else []
     found = {bytes(unit) for packet in taken for unit in sets.filter(Packet(bytes(packet)))}
     return bool(pictures.filter(Packet(bytes(taken[0])))) and found <= {bytes(unit) for unit in known}

@@ -1,6 +1,8 @@
 from .export import export_stream as export_stream
 from .feature_store import FeatureStore as FeatureStore
 from .feature_store import are_failures as are_failures
+from .first_look import SoFar as SoFar
+from .layout import LOOKS as LOOKS
 from .layout import MISSING as MISSING
 from .layout import PRESENT as PRESENT
 from .layout import ROW as ROW
@@ -13,6 +15,7 @@ from .manifest import declare as declare
 from .merge import merge_stores as merge_stores
 from .summary import summarise as summarise
 from .upkeep import drop_gone as drop_gone
+from .upkeep import drop_videos as drop_videos
 from .upkeep import gone_from as gone_from
 from .upkeep import taken_over as taken_over
 from .verify import check_store as check_store

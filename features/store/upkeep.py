@@ -83,7 +83,14 @@ def drop_gone(
             f"none of the {len(gone)} files of {store.name} is below {' or '.join(map(str, folders))}, so nothing "
             "is dropped; connect the drive, name the folder that was given to mee precompute, or add --all"
         )
-    if gone and not dry_run:
-        with StoreWriter(store.directory, store.manifest) as writer:
-            writer.add(list(map(ClipRecord.tombstone, gone)))
+    if not dry_run:
+        drop_videos(store, gone)
     return gone
+
+
+def drop_videos(store: FeatureStore, videos: Collection[str]) -> None:
+    """Drop the rows of these videos, of which the store may have none."""
+    there = sorted({*videos}.intersection(store.rows["video"]))
+    if there:
+        with StoreWriter(store.directory, store.manifest) as writer:
+            writer.add(list(map(ClipRecord.tombstone, there)))

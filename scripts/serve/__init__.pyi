@@ -1,5 +1,10 @@
+from .app import Settings as Settings
 from .app import create_app as create_app
 from .command import ServeArgs as ServeArgs
+from .command import bound as bound
+from .command import listen as listen
+from .command import need_packages as need_packages
+from .command import open_in_browser as open_in_browser
 from .command import serve as serve
 from .progress import FileState as FileState
 from .progress import Progress as Progress

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import fields
-from typing import Annotated, Any, Literal, TypeVar
+from dataclasses import asdict, fields
+from typing import Annotated, Any, Literal, TypeVar, get_args
 from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, HTTPException, Query, Request
@@ -19,21 +19,18 @@ from index import Hit, Searcher, VideoHits
 from mee.errors import InputError
 from scripts.serve import media, schema
 from scripts.serve.keys import key_of, name_of
+from scripts.serve.page import FILES, listed, progress_of
+from scripts.serve.progress import State
 from scripts.serve.schema import REF, documented, request_of, request_of_json
 from scripts.serve.service import TOP, Page
 
 router = APIRouter(prefix="/api")
 Result = TypeVar("Result")
 AROUND, MARKED = 9, 1000  # clips around a clip by default, clips of an export at most
-EXPORTS = {  # of each form its media type, and the ending of the file
-    "csv": ("text/csv; charset=utf-8", "csv"),
-    "json": ("application/json", "json"),
-    "edl": ("text/plain; charset=utf-8", "edl"),
-    "otio": ("application/json", "otio"),
-    "ffmpeg": ("text/plain; charset=utf-8", "ffconcat"),
-}
-FILE: dict[str, Any] = {"content": {kind.partition(";")[0]: {"schema": {}} for kind, _ in EXPORTS.values()}}
-BODY = {"application/json": {"$ref": REF.format(model="Search")}}
+TEXT, JSON = "text/plain; charset=utf-8", "application/json"  # media types
+EXPORTS = {"csv": "text/csv; charset=utf-8", "json": JSON, "edl": TEXT, "otio": JSON, "ffmpeg": TEXT}
+FILE: dict[str, Any] = {"content": {kind.partition(";")[0]: {"schema": {}} for kind in EXPORTS.values()}}
+BODY = {JSON: {"$ref": REF.format(model="Search")}}
 FORM = {
     "application/x-www-form-urlencoded": {
         "type": "object",
@@ -51,7 +48,7 @@ Columns = Annotated[list[str], Query(description="default: all of few values", m
 def as_json(content: Any) -> Response:
     """JSON without NaN."""
     text = json.dumps(content, allow_nan=False, separators=(",", ":"))
-    return Response(text, media_type="application/json")
+    return Response(text, media_type=JSON)
 
 
 async def run(request: Request, work: Callable[[Searcher], Result]) -> Result:
@@ -104,7 +101,7 @@ class _Writer:
     """Hits as plain containers, with addresses."""
 
     def __init__(self, request: Request) -> None:
-        self.experts = request.app.state.service.searcher.modalities
+        self.experts = request.app.state.service.need().modalities
         self.pictures = request.app.state.settings.videos is not None
 
     def hit(self, hit: Hit) -> dict[str, Any]:
@@ -138,6 +135,22 @@ async def explain(request: Request, clip: Annotated[str, Query(description="key 
 
 
 # ---- facts
+
+
+@router.get("/library", **documented(schema.Reading, 404))
+async def library(
+    request: Request,
+    name: Annotated[str, Query(description="only files with these words in their name")] = "",
+    state: Annotated[str, Query(description="only files in this state: " + ", ".join(get_args(State)))] = "",
+    page: Annotated[str, Query(description=f"of {FILES} files, from 1")] = "1",
+) -> Response:
+    """How far a library is read that mee open serves, and its files: problems first, then by name."""
+    progress = progress_of(request)
+    found = listed(progress, {"name": name, "state": state, "page": page})
+    shown = {"count": found.count, "page": found.number, "pages": -(-found.count // FILES)}
+    files = [asdict(file) for _, file in found.files]
+    known = {"folder": progress.folder, "status": asdict(progress.status), "counts": progress.counts}
+    return as_json({**known, **shown, "files": files})
 
 
 @router.get("/info", **documented(schema.Info, 503))
@@ -228,8 +241,7 @@ async def _exported(
         wanted, _ = request_of(pairs, others=("form",))
         page = await media.unless_gone(request, request.app.state.service.search(wanted, size=TOP))
         title = wanted.sentence or "moments"
-        hits = (hit for each in page.found for hit in (each.hits if isinstance(each, VideoHits) else (each,)))
-        names = [hit.clip_id for hit in hits]
+        names = [hit.clip_id for each in page.found for hit in each.hits]
     settings = request.app.state.settings
     folder = None if settings.token or settings.videos is None else settings.videos.resolve()  # not told to others
 
@@ -237,9 +249,8 @@ async def _exported(
         moments = searcher.video_index.moments([_known(searcher, name) for name in names])
         return index.cut_list(moments, form, title=title, folder=folder)
 
-    kind, ending = EXPORTS[form]
-    headers = {"Content-Disposition": f'attachment; filename="moments.{ending}"'}
-    return Response(await run(request, listed), headers=headers, media_type=kind)
+    headers = {"Content-Disposition": f'attachment; filename="moments{index.ENDINGS[form]}"'}
+    return Response(await run(request, listed), headers=headers, media_type=EXPORTS[form])
 
 
 def _known(searcher: Searcher, name: str) -> str:

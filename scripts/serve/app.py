@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from features.errors import InputError as FeaturesInputError
 from mee.errors import InputError
 from scripts.serve import api, clip_page, media, page, schema, security
+from scripts.serve.progress import Progress
 from scripts.serve.rendering import rendered
 from scripts.serve.service import Busy, Gone, Service
 
@@ -51,6 +52,7 @@ class Settings:
     cache: Path | None = None  # folder for converted moments and pictures; None: in the user's cache directory
     cache_bytes: int = 2 << 30
     title: str = "MEE"
+    progress: Progress | None = None  # of a library that is read while it is served; None: it is not
 
 
 class App(FastAPI):
@@ -105,11 +107,9 @@ async def _sentence(request: Request, error: Exception) -> Response:
 @router.get("/healthz", responses={200: {"model": schema.Health}, 503: {}})
 async def health(request: Request) -> Response:
     """Whether searches are answered; needs no token."""
-    well: bool = request.app.state.service.health()["ok"]
-    if not well:
-        raise HTTPException(
-            503, "the index has changed and cannot be read; see the server's log", {"Retry-After": "5"}
-        )
+    found = request.app.state.service.health()
+    if not found["ok"]:
+        raise HTTPException(503, found["why"], {"Retry-After": "5"})
     return api.as_json({"ok": True})
 
 
@@ -130,4 +130,4 @@ async def openapi(request: Request) -> Response:
 @router.get("/docs", include_in_schema=False)
 async def docs(request: Request) -> Response:
     """The document as a page."""
-    return rendered("docs.html.j2", document=request.app.openapi(), examples=EXAMPLES)
+    return rendered("docs.html.j2", document=request.app.openapi(), examples=EXAMPLES, **page.live(request))

@@ -21,6 +21,7 @@ from scripts.console import clock
 from scripts.serve.asked import Asked
 from scripts.serve.keys import key_of, name_of
 from scripts.serve.media import play_of, unless_gone
+from scripts.serve.page import live
 from scripts.serve.rendering import rendered
 from scripts.serve.schema import request_of
 from scripts.serve.service import Gone
@@ -105,6 +106,7 @@ async def _answer(template: str, level: int, key: str, request: Request) -> Resp
         captions=any(line.kind == "said" for line in view.lines),
         query=urlencode(asked.pairs),
         others=_others(view, asked),
+        **live(request),
     )
 
 

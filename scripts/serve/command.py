@@ -91,13 +91,12 @@ def serve(args: ServeArgs) -> int:
         InputError: a package, the index, its model, the videos, the token or the port is missing or unusable.
         KeyboardInterrupt: it was stopped, by Ctrl-C or as `Terminated` by SIGTERM.
     """
-    if missing := [name for name in NEEDED if find_spec(name) is None]:
-        raise InputError(f"mee serve needs the package {' and '.join(missing)}: pip install 'mee[serve]'")
+    need_packages("serve")
     for flag, place in {"--videos": args.videos, "--cache": args.cache}.items():
         if place is not None and not place.is_dir():
             raise InputError(f"{flag} '{place}' is not a folder; name one that is there")
     token = _token(args.token_file) if args.token_file else None
-    with sigterm_stops(), _bound(args.host, args.port, token) as listener:
+    with sigterm_stops(), bound(args.host, args.port, token) as listener:
         from index import Searcher
 
         gpu = pick_device("cuda") if args.device == "cuda" else None
@@ -131,7 +130,7 @@ def serve(args: ServeArgs) -> int:
 
         async def run() -> int:
             async with Service(searcher, reload=load) as service:
-                return await _serve(create_app(service, settings), listener, ready)
+                return await listen(create_app(service, settings), listener, ready)
 
         stopped = asyncio.run(run())
     if stopped:
@@ -139,19 +138,30 @@ def serve(args: ServeArgs) -> int:
     return DONE
 
 
-def open_in_browser(address: str) -> None:
-    """Open an address; the browser's program may take as long as it likes."""
+def need_packages(command: str) -> None:
+    """Refuse to start a server without the packages it needs; raises InputError."""
+    if missing := [name for name in NEEDED if find_spec(name) is None]:
+        raise InputError(f"mee {command} needs the package {' and '.join(missing)}: pip install 'mee[serve]'")
+
+
+def open_in_browser(address: str) -> threading.Thread:
+    """Open an address, in a thread: the browser's program may take as long as it likes."""
     import webbrowser
 
     def work() -> None:
         if not webbrowser.open(address):
             say(f"no browser could be started; open {address} in one")
 
-    threading.Thread(target=work, daemon=True).start()
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread
 
 
-async def _serve(app: FastAPI, listener: socket.socket, ready: Callable[[], None]) -> int:
-    """Answer requests until a signal comes, and return it; 0: the server ended without."""
+async def listen(app: FastAPI, listener: socket.socket, ready: Callable[[], None]) -> int:
+    """Answer requests until a signal comes, and return it; 0: the server ended without.
+
+    ready: called when requests are answered.
+    """
     import uvicorn
 
     caught: list[int] = []
@@ -213,8 +223,12 @@ def _token(path: Path) -> str:
     return token
 
 
-def _bound(host: str, port: int, token: str | None) -> socket.socket:
-    """A socket at an address, which listens later."""
+def bound(host: str, port: int, token: str | None = None) -> socket.socket:
+    """A socket at an address, which listens later; port 0: any that is free.
+
+    Raises:
+        InputError: the address is none of this machine, or taken, or others reach it and there is no token.
+    """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError):

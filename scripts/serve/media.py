@@ -27,7 +27,7 @@ from starlette.types import Receive, Scope, Send
 
 from features.errors import InputError, MediaError
 from features.files import open_inside
-from features.media import IMAGE_SUFFIXES
+from features.media import IMAGE_SUFFIXES, NO_PICTURE
 from features.playback import (
     LONGEST_S,
     FileCache,
@@ -43,6 +43,7 @@ from features.playback import (
     write_moment,
 )
 from scripts.serve.keys import name_of
+from scripts.serve.metrics import Metrics
 
 FORMAT = 1  # of what is in the cache; raised when it is made in another way
 PICTURE_S, MOMENT_S = 20.0, 120.0  # that work may take
@@ -60,9 +61,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 router = APIRouter(prefix="/api/clips", responses=RESPONSES)
-
-
-NO_PICTURE: dict[int | str, dict[str, Any]] = {204: {"description": "the file is sound alone"}}
+EMPTY: dict[int | str, dict[str, Any]] = {204: {"description": "the file has no picture"}}
 
 
 def _of(mime: str) -> dict[int | str, dict[str, Any]]:
@@ -85,6 +84,7 @@ class Media:
 
     videos: Path
     cache: FileCache
+    metrics: Metrics
     pictures: Studio = field(default_factory=lambda: Studio(timeout=PICTURE_S))
     links: TemporaryDirectory[str] = field(default_factory=lambda: TemporaryDirectory(prefix="mee-"))
     moments: Studio = field(default_factory=lambda: Studio(timeout=MOMENT_S))
@@ -102,7 +102,7 @@ class Media:
                     cache = FileCache(settings.cache or default_folder(), settings.cache_bytes)
                 except InputError as error:
                     raise _refusal(error) from None
-                state.media = Media(settings.videos.absolute(), cache)
+                state.media = Media(settings.videos.absolute(), cache, state.service.metrics)
         media: Media = state.media
         return media
 
@@ -126,10 +126,16 @@ class Media:
         )
 
         async def make(path: Path) -> None:
-            if work is write_moment:
-                await self.moments.ask(*self.on(source, work), *span, path)
-            else:
-                await asyncio.to_thread(path.write_bytes, await self.pictures.ask(*self.on(source, work), *span))
+            outcome = "undone"  # it failed, or nobody waits for it any more
+            try:
+                if work is write_moment:
+                    await self.moments.ask(*self.on(source, work), *span, path)
+                else:
+                    made = await self.pictures.ask(*self.on(source, work), *span)
+                    await asyncio.to_thread(path.write_bytes, made)
+                outcome = "done"
+            finally:
+                self.metrics.count("mee_conversions_total", kind=work.__name__, outcome=outcome)
 
         return await self.cache.get(name, make), name
 
@@ -153,7 +159,7 @@ def source_of(app: FastAPI, key: str) -> Source:
         clip_id.encode()
     except ValueError:  # the InputError of another package, or no Unicode
         raise HTTPException(404, "this address names no clip; follow a link of a hit") from None
-    snapshot = app.state.service.searcher.video_index.snapshot
+    snapshot = app.state.service.need().video_index.snapshot
     snapshot.check()
     if (place := snapshot.find(clip_id)) is None:
         raise HTTPException(404, "the index has no such clip any more; search again")
@@ -162,14 +168,20 @@ def source_of(app: FastAPI, key: str) -> Source:
     try:
         file = open_inside(videos, video)
     except OSError:
-        raise HTTPException(404, f"{video!r:.200} is not in the folder of videos; put it back") from None
+        said = f"{video!r:.200} is not in the folder of videos; put it back"
+        if not videos.is_dir():
+            said = "the folder of videos is not there at this moment; connect its drive, and play the moment again"
+        raise HTTPException(404, said) from None
     except InputError:
         said = f"{video!r:.200} is no file inside the folder of videos; give --videos the folder that was indexed"
         raise HTTPException(404, said) from None
     status = os.fstat(file.fileno())
     if isinstance(recorded := row.get("file_bytes"), int) and recorded != status.st_size:
         file.close()
-        said = f"{video!r:.200} has changed since it was indexed; run mee precompute and mee index again"
+        then = "run mee precompute and mee index again"
+        if app.state.settings.progress is not None:
+            then = "it is read again, so search again in a moment"
+        said = f"{video!r:.200} has changed since it was indexed; {then}"
         raise HTTPException(404, said)
     stamp = video, status.st_size, status.st_mtime_ns
     return Source(file, float(row["start_s"]), float(row["end_s"]), stamp)
@@ -199,14 +211,14 @@ async def play_of(app: FastAPI, key: str) -> dict[str, Any]:
 
 
 @router.head("/{key}/thumb", include_in_schema=False)
-@router.get("/{key}/thumb", response_class=FileResponse, responses=_of("image/jpeg") | NO_PICTURE)
+@router.get("/{key}/thumb", response_class=FileResponse, responses=_of("image/jpeg") | EMPTY)
 async def thumb(request: Request, key: str) -> Response:
     """A picture of the clip."""
     return await _picture(request, key, thumbnail)
 
 
 @router.head("/{key}/strip", include_in_schema=False)
-@router.get("/{key}/strip", response_class=FileResponse, responses=_of("image/jpeg") | NO_PICTURE)
+@router.get("/{key}/strip", response_class=FileResponse, responses=_of("image/jpeg") | EMPTY)
 async def strip(request: Request, key: str) -> Response:
     """Eight pictures of the clip, side by side."""
     return await _picture(request, key, film_strip)
@@ -232,11 +244,11 @@ async def media(request: Request, key: str) -> Response:
 
 
 async def _picture(request: Request, key: str, work: Callable[..., Any]) -> Response:
-    """A picture; nothing, which is no error, of a file that is sound alone."""
+    """A picture; nothing, which is no error, of a file that has none, such as one of sound alone."""
     try:
         return await _made(request, key, "image/jpeg", work)
     except HTTPException as error:
-        if error.status_code != 404 or (await play_of(request.app, key))["kind"] != "audio":
+        if str(error.__cause__) != NO_PICTURE:
             raise
         return Response(status_code=204)
 
@@ -274,7 +286,7 @@ async def _answered(request: Request, work: Awaitable[Result]) -> Result:
     try:
         return await unless_gone(request, work)
     except (StudioBusy, InputError) as error:
-        raise _refusal(error) from None
+        raise _refusal(error) from error
 
 
 def _refusal(error: Exception) -> HTTPException:

@@ -1,30 +1,39 @@
 """The page, rendered by the server; without scripts it still searches and plays.
 
-/        the page, with its results if the address asks for something
-/hits    the parts of it that follow from the address; scripts put them in place, each by its id
+/          the page, with its results if the address asks for something; ?video= alone: clips of a video
+/hits      the parts of it that follow from the address; scripts put them in place, each by its id
+/files     the files of a library that is read while it is served, and how far each of them is
+/progress  the parts of these pages that change meanwhile, each with its id
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import compress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
+from urllib.parse import urlencode
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response
 
 import index
-from index import Hit, Searcher, VideoHits
-from mee.errors import InputError, count
+from index import Hit, Searcher
+from mee.errors import InputError, count, name_id
 from scripts.serve.asked import ASKS, CHIPS, Asked, chips, choices
+from scripts.serve.keys import key_of
 from scripts.serve.media import unless_gone
+from scripts.serve.progress import FileState, Progress, State
 from scripts.serve.rendering import colours, rendered
 from scripts.serve.schema import query_of, request_of
-from scripts.serve.service import NOTHING, Busy, Page, Service
-from scripts.serve.view import Cards
+from scripts.serve.service import NOT_YET, NOTHING, TOP, Busy, NotYet, Page, Service
+from scripts.serve.view import Card, Cards
 
 router = APIRouter(include_in_schema=False)
 SHOWN, VALUES, KEPT = 24, 8, 64  # clips on the first page, values of a column, filters whose facets are kept
+FILES = 100  # on a page
+NOT_READ = "this is known where mee open reads the library; plain mee serve shows an index as it is"
 HIDDEN = ("streams", "start_s", "end_s", "file_seconds", "file_bytes", "width", "audio_rate")  # filters know them
 FIRST = ("duration", "video_codec", "audio_codec", "height", "fps", "video")  # after the columns of the user
 EXAMPLES = {
@@ -72,12 +81,34 @@ async def home(request: Request) -> Response:
     asked = Asked.of(request.query_params.multi_items())
     if any(asked.all(name) for name in ASKS):
         return await _answer("page.html.j2", request, asked)
-    library = await _library(request)
-    cards = Cards(None, library.names, media=request.app.state.settings.videos is not None)
-    examples = [EXAMPLES[name] for name in library.names if name in EXAMPLES][:3]
+    library, video, first, error = await _library(request), asked.one("video"), [], ""
+    try:
+        first = await _clips_of(request, video) if video else library.first
+    except InputError as problem:
+        error = str(problem)
     return rendered(
-        "welcome.html.j2", asked=asked, library=library, examples=examples, cards=[*map(cards.card, library.first)]
+        "welcome.html.j2",
+        404 if error else 200,
+        asked=asked,
+        library=library,
+        examples=[EXAMPLES[name] for name in library.names if name in EXAMPLES][:3],
+        cards=_cards(request, library, first),
+        error=error,
+        room=SHOWN,
+        **live(request, library),
     )
+
+
+def _cards(request: Request, library: Library, clips: list[Hit]) -> list[Card]:
+    """Clips that are only shown."""
+    cards = Cards(None, library.names, media=request.app.state.settings.videos is not None)
+    return [*map(cards.card, clips)]
+
+
+async def _clips_of(request: Request, video: str) -> list[Hit]:
+    """The first clips of a video, by time."""
+    found = await request.app.state.service.run(lambda searcher: searcher.video_index.clips_of(video))
+    return [Hit(0, it.clip_id, it.video, it.start_s, it.end_s, 0.0, {}) for it in found[:TOP]]
 
 
 @router.get("/hits")
@@ -100,19 +131,98 @@ async def _answer(template: str, request: Request, asked: Asked) -> Response:
             facets = await _facets(service, library, wanted)
     except Busy as busy:
         status, headers = 503, {"Retry-After": str(max(1, round(busy.retry_s)))}
-        error = "too many searches wait at this moment; search again in a few seconds"
+        if not isinstance(busy, NotYet):
+            error = "too many searches wait at this moment; search again in a few seconds"
     except InputError as problem:
         status, error = 400, str(problem)
         wrong = error.startswith("the filter ")
     hidden = asked.rest("q", "only", "where", "by_video", *library.words)
     if error and not wrong:  # what cannot be seen in the form is not asked for again
         hidden = tuple(pair for pair in hidden if pair[0] in CHIPS)
-    shown = {"asked": asked, "library": library, "error": error, "wrong": wrong}
-    shown |= {"hidden": hidden, "chips": chips(asked)}
-    shown |= {"choices": choices(facets, asked)} | _shown(request, asked, library, page)
+    shown: dict[str, Any] = {"library": library}
+    shown |= {"asked": asked, "error": error, "wrong": wrong, "hidden": hidden, "chips": chips(asked)}
+    shown |= {"choices": choices(facets, asked)} | _shown(request, asked, library, page) | live(request, library)
+    if status == 503 and not error:
+        shown["status"] = NOT_YET[0].upper() + NOT_YET[1:]
+    progress, q = request.app.state.settings.progress, asked.one("q")
+    shown["named"] = len(progress.found(q)) if progress is not None and q else 0
     response = rendered(template, status, **shown)
     response.headers.update(headers)
     return response
+
+
+# ---- a library that is read
+
+
+def live(request: Request, library: Library | None = None) -> dict[str, Any]:
+    """What templates show of it in every header; library: on pages that can show what is new."""
+    return {"progress": request.app.state.settings.progress, "clips": "" if library is None else library.clips}
+
+
+def progress_of(request: Request) -> Progress:
+    """How far the library is read; a 404 where it is served as it is."""
+    progress: Progress | None = request.app.state.settings.progress
+    if progress is None:
+        raise HTTPException(404, NOT_READ)
+    return progress
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A page of the files."""
+
+    name: str
+    state: str
+    number: int  # of the page, from 1
+    count: int  # of all that fit
+    files: list[tuple[str, FileState]]  # with their keys
+
+    def link(self, **changed: object) -> str:
+        """The address with other fields; without the page's number unless that is one of them."""
+        pairs = {"name": self.name, "state": self.state} | changed
+        kept = {name: value for name, value in pairs.items() if value}
+        return f"/files?{urlencode(kept)}" if kept else "/files"
+
+    @property
+    def others(self) -> list[tuple[str, str]]:
+        """Links to the pages beside it: rel, address."""
+        beside = [("prev", self.number - 1), ("next", self.number + 1)]
+        return [(rel, self.link(page=n)) for rel, n in beside if 0 < n <= -(-self.count // FILES)]
+
+
+def listed(progress: Progress, params: Mapping[str, str]) -> Listed:
+    """The page of files that an address asks for.
+
+    Raises:
+        InputError: its number is none, or its state.
+    """
+    name, state, number = (params.get(field, "").strip() for field in ("name", "state", "page"))
+    if state and state not in get_args(State):
+        raise InputError(f"state must be one of {', '.join(get_args(State))}, got {name_id(state[:80])}")
+    if not re.fullmatch("[1-9][0-9]{0,6}", number or "1"):
+        raise InputError(f"page must be a number from 1, got {name_id(number[:80])}")
+    found, page = progress.found(name, state), int(number or 1)
+    part = found[(page - 1) * FILES : page * FILES]
+    return Listed(name, state, page, len(found), [(key_of(file.video), file) for file in part])
+
+
+@router.get("/files")
+async def files(request: Request) -> Response:
+    """The files, a page at a time."""
+    progress, library = progress_of(request), await _library(request)
+    return rendered("files.html.j2", listed=listed(progress, request.query_params), **live(request, library))
+
+
+@router.get("/progress")
+async def parts(request: Request) -> Response:
+    """What has changed by now, for scripts; with `cards`, their number on the page: clips for its empty places."""
+    progress, library = progress_of(request), await _library(request)
+    shown = request.query_params.get("cards", "")
+    wanted = library.first if shown.isdecimal() and int(shown[:9]) < SHOWN else []
+    files = listed(progress, request.query_params) if "files" in request.query_params else None
+    return rendered(
+        "progress.html.j2", listed=files, cards=_cards(request, library, wanted), **live(request, library)
+    )
 
 
 def _shown(request: Request, asked: Asked, library: Library, page: Page | None) -> dict[str, Any]:
@@ -121,12 +231,11 @@ def _shown(request: Request, asked: Asked, library: Library, page: Page | None) 
         return dict.fromkeys(("groups", "notes", "weights"), ()) | dict.fromkeys(
             ("by_video", "status", "more"), ""
         )
-    groups = [[*one.hits] if isinstance(one, VideoHits) else [one] for one in page.found]
     media = request.app.state.settings.videos is not None
     cards = Cards(page.request, library.names, query=query_of(page.request), media=media)
-    scale = cards.scale((hit for group in groups for hit in group), request.query_params.get("scale", ""))
+    scale = cards.scale((hit for one in page.found for hit in one.hits), request.query_params.get("scale", ""))
     return {
-        "groups": [(one, [*map(cards.card, group)]) for one, group in zip(page.found, groups)],
+        "groups": [(one, [*map(cards.card, one.hits)]) for one in page.found],
         "zero": cards.zero,
         "by_video": page.request.by_video,
         "status": _status(page),
@@ -163,11 +272,16 @@ async def _facets(service: Service, library: Library, wanted: index.Request) -> 
 
 
 async def _library(request: Request) -> Library:
-    """What is served, counted once a generation of the index."""
+    """What is served, counted once a generation of the index; nothing yet where there is no index."""
     service: Service = request.app.state.service
     held: tuple[Any, Library] | None = getattr(request.app.state, "library", None)
-    if held is None or held[0] is not service.searcher.video_index.snapshot:
-        held = request.app.state.library = await service.run(_counted)
+    try:
+        if request.app.state.settings.progress is not None:
+            await service.run(lambda searcher: None)  # a turn, which looks for changes
+        if held is None or held[0] is not service.need().video_index.snapshot:
+            held = request.app.state.library = await service.run(_counted)
+    except NotYet:
+        return Library(0, 0, [], [])
     return held[1]
 
 

@@ -27,7 +27,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"clock": clock, "short": short, "number": number}
+    made.filters |= {"clock": clock, "short": short, "number": number, "left": left}
     made.globals |= {"count": count}
     return made
 
@@ -55,6 +55,14 @@ def short(name: str, longest: int = LONGEST) -> str:
 def number(value: float, digits: int = 2) -> str:
     """−0.25; nothing is negative that rounds to 0."""
     return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
+
+
+def left(seconds: float) -> str:
+    """about 3 minutes left"""
+    if seconds < 55:
+        return "less than a minute left"
+    minutes = round(seconds / 60)
+    return f"about {count(minutes, 'minute') if minutes < 90 else count(round(minutes / 60), 'hour')} left"
 
 
 def _finalize(value: Any) -> Any:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from index import Request, Said
 from mee.errors import InputError, did_you_mean, name_id
 from scripts.search import WEIGHTED, term_of
+from scripts.serve.progress import FileState, Status
 from scripts.serve.service import TERMS, TOP
 
 SIZE = 24  # hits on a page, by default
@@ -319,6 +320,18 @@ class Moments(BaseModel):
     count: int = Field(description="clips of the video in all")
     first: int = Field(description="number of the first one here, from 1")
     clips: list[Clip]
+
+
+class Reading(BaseModel):
+    """How far a library is read."""
+
+    folder: str
+    status: Status
+    counts: dict[str, int] = Field(description="files by state")
+    count: int = Field(description="files that fit in all")
+    page: int
+    pages: int
+    files: list[FileState] = Field(description="of this page")
 
 
 class Health(BaseModel):

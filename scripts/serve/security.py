@@ -68,7 +68,9 @@ def refusal(scope: Scope, status: int, sentence: str, **headers: str) -> Respons
         path = scope.get("raw_path", b"").decode("latin-1") + (f"?{query}" if query else "")
         response = rendered("login.html.j2", 401, problem="", next=_own(path) if scope["method"] == "GET" else "/")
     else:
-        response = rendered("error.html.j2", status, status=status, sentence=sentence)
+        known = status in (404, 503)  # the app answers, not the guard
+        progress = scope["app"].state.settings.progress if known else None
+        response = rendered("error.html.j2", status, status=status, sentence=sentence, progress=progress, clips="")
     response.headers.update({name.replace("_", "-"): value for name, value in headers.items()})
     return response
 

@@ -3,7 +3,9 @@
     search, run -> queue -> a turn: read a changed index again, search a batch, do other work -> answers
 
 Turns run one after another in a single thread, which alone searches; all else lives in the event loop. An answer
-is ranked once. Its hits are kept, and handed out page by page by token, whatever becomes of the index.
+is ranked once. Its hits are kept, and handed out page by page by token, whatever becomes of the index. An index
+that was made again with another model is opened beside the searches, in a thread of its own, and then takes the
+place of the one before. Where there is no index yet, each turn looks for one.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import secrets
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -38,6 +40,7 @@ HIT_BYTES = 2000  # of a hit without its names and words
 PAUSES = 8  # parts of a turn; the next one may wait for half of them
 AGAIN_S = 2.0  # between attempts to read an index that could not be read
 STOPS = "the server stops"
+NOT_YET = "nothing can be searched for yet; the first moments come within a minute"
 NOTHING = "no clip fits the filters and has a stream of the experts searched with"
 TOKEN = re.compile(r"([A-Za-z0-9_-]{16})\.([0-9]{1,4})")
 
@@ -48,6 +51,13 @@ class Busy(Exception):
     def __init__(self, retry_s: float, why: str = "too many searches wait") -> None:
         super().__init__(why)
         self.retry_s = retry_s
+
+
+class NotYet(Busy):
+    """There is no index yet."""
+
+    def __init__(self) -> None:
+        super().__init__(AGAIN_S, NOT_YET)
 
 
 class Gone(InputError):
@@ -92,36 +102,39 @@ class _Job:
 class Service:
     """Searches for the app, within `async with` and one event loop."""
 
-    def __init__(self, searcher: Searcher, *, reload: Callable[[], Searcher] | None = None) -> None:
-        """reload: opens the index again, where it was made again with another model."""
+    def __init__(self, searcher: Searcher | None, *, reload: Callable[[], Searcher] | None = None) -> None:
+        """searcher: None: there is no index yet; reload: opens it, also where its model is another now."""
         self.searcher, self.metrics = searcher, Metrics()
         self._reload = reload
-        self._stale, self._tried = "", 0.0  # why the index could not be read again, and when that was
+        self._stale, self._tried = "", -AGAIN_S  # why the index could not be read again, and when that was
+        self._opening: Future[Searcher] | None = None  # the index as it was made again
         self._queue: deque[_Job] = deque()
         self._arrived = asyncio.Event()
         self._taken, self._pace = 0, 0.01  # jobs of the current turn; seconds of a job, of late
         self._kept: OrderedDict[str, tuple[Page, int, int]] = OrderedDict()  # whole; hits of a page; bytes
         self._thread: ThreadPoolExecutor | None = None
+        self._opener: ThreadPoolExecutor | None = None
         self._turns: asyncio.Task[None] | None = None  # None: it does not run
         self.metrics.gauge("mee_queue_depth", lambda: len(self._queue))
         self.metrics.gauge("mee_answers_kept", lambda: len(self._kept))
-        self.metrics.gauge("mee_index_generation", lambda: self.searcher.video_index.snapshot.generation)
-        self.metrics.gauge("mee_index_clips", lambda: len(self.searcher.video_index))
+        self.metrics.gauge("mee_index_generation", lambda: self._size[0])
+        self.metrics.gauge("mee_index_clips", lambda: self._size[1])
         self.metrics.gauge("mee_index_stale", lambda: int(bool(self._stale)))
 
     async def __aenter__(self) -> Service:
-        """Start the thread that searches."""
-        self._thread = ThreadPoolExecutor(1, "search")
+        """Start the thread that searches, and the one that opens an index meanwhile."""
+        self._thread, self._opener = ThreadPoolExecutor(1, "search"), ThreadPoolExecutor(1, "open")
         self._turns = asyncio.create_task(self._take_turns())
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Answer what waits with Busy, and end the thread, when its turn is over."""
         turns, self._turns = self._turns, None
-        if turns is not None and self._thread is not None:
+        if turns is not None:
             turns.cancel()
             await asyncio.wait([turns])
-            await asyncio.to_thread(self._thread.shutdown)
+            for thread in filter(None, (self._thread, self._opener)):
+                await asyncio.to_thread(thread.shutdown)
 
     async def search(self, request: Request, *, size: int) -> Page:
         """Rank the best `request.top` (at most TOP), and return the first `size` of them.
@@ -169,10 +182,22 @@ class Service:
         return result
 
     def health(self) -> dict[str, Any]:
-        """Whether the index is searched as it is now: ok, generation, clips, and why not."""
-        why = self._stale if self._turns is not None else STOPS
-        index = self.searcher.video_index
-        return {"ok": not why, "generation": index.snapshot.generation, "clips": len(index), "why": why}
+        """Whether searches are answered: ok, generation, clips, and why not, or not of the index as it is."""
+        ok = self._turns is not None and not self._turns.done()
+        why = STOPS if not ok else NOT_YET if self.searcher is None else self._stale
+        return {"ok": ok, "generation": self._size[0], "clips": self._size[1], "why": why}
+
+    def need(self) -> Searcher:
+        """The searcher of now; NotYet where there is none."""
+        if self.searcher is None:
+            raise NotYet
+        return self.searcher
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        """Generation and clips of the index."""
+        index = self.searcher and self.searcher.video_index
+        return (0, 0) if index is None else (index.snapshot.generation, len(index))
 
     def _page(self, key: str, number: int) -> Page:
         whole, size, _ = self._kept[key]
@@ -266,7 +291,7 @@ class Service:
         for job in jobs:
             if not isinstance(work := job.asked, Request) and not job.future.done():
                 try:
-                    job.end(await do(work, self.searcher))
+                    job.end(await do(work, self.need()))
                 except Exception as error:
                     job.end(error)
 
@@ -274,24 +299,49 @@ class Service:
 
     def _answers_now(self, requests: Sequence[Request]) -> list[Page | Exception]:
         """Of the index as it is now; where it cannot be read, as it was."""
-        if not self._stale or time.monotonic() - self._tried >= AGAIN_S:
+        well = self.searcher is not None and not self._stale
+        if well or self._opening is not None or time.monotonic() - self._tried >= AGAIN_S:
             try:
-                try:
-                    self.searcher.refresh()
-                except InputError:
-                    if self._reload is None:
-                        raise
-                    self.searcher = self._reload()
-                self._stale = ""
+                self._read_again()
             except Exception as error:
-                log.warning("the index has changed and cannot be read again: %s", error)
-                self._stale, self._tried = str(error) or type(error).__name__, time.monotonic()
+                self._tried = time.monotonic()
+                if self.searcher is not None:
+                    log.warning("the index has changed and cannot be read again: %s", error)
+                    self._stale = str(error) or type(error).__name__
+        if self.searcher is None:
+            return [NotYet() for _ in requests]
         return self._answers(requests) if requests else []
+
+    def _read_again(self) -> None:
+        if self._opening is not None:
+            if not self._opening.done():
+                return
+            opening, self._opening = self._opening, None
+            self.searcher = opening.result()
+        if self.searcher is None:
+            self.searcher = self._opened()
+        try:
+            self.searcher.refresh()
+        except InputError:
+            if self._reload is None or self._opener is None:
+                raise
+            self._opening = self._opener.submit(self._opened)
+            return
+        self._stale = ""
+
+    def _opened(self) -> Searcher:
+        """The index, opened anew; its first search, which is slow, is over."""
+        if self._reload is None:
+            raise InputError(NOT_YET)
+        found = self._reload()
+        with suppress(InputError):
+            found.search([Request(sentence="a dog")])
+        return found
 
     def _answers(self, requests: Sequence[Request]) -> list[Page | Exception]:
         """An answer, or its own error, for each request; halves of a batch that fails are searched apart."""
         try:
-            return list(map(self._answer, requests, self.searcher.search(requests)))
+            return list(map(self._answer, requests, self.need().search(requests)))
         except Exception as error:
             if len(requests) == 1:
                 return [error]
@@ -300,14 +350,15 @@ class Service:
 
     def _answer(self, request: Request, found: Found) -> Page:
         """A whole answer, with what the user should know."""
-        notes = self.searcher.text.unread_of(request.sentences).notes("sentences") if request.sentences else []
+        searcher = self.need()
+        notes = searcher.text.unread_of(request.sentences).notes("sentences") if request.sentences else []
         if not found and request.min_score is not None:
             notes.append(f"nothing scores {request.min_score:g} or more")
         elif not found:
             notes.append(NOTHING)
         if self._stale:
             notes.append("the index has changed and cannot be read; these hits are of the index as it was before")
-        notes, weights = [note.removeprefix("note: ") for note in notes], self.searcher.weights(request)
+        notes, weights = [note.removeprefix("note: ") for note in notes], searcher.weights(request)
         return Page(request=request, found=found, count=len(found), weights=weights, notes=notes)
 
 
@@ -329,7 +380,7 @@ def _same(request: Request) -> tuple[object, ...]:
 
 def _size_of(whole: Page) -> int:
     """About how much memory an answer takes."""
-    hits = [hit for one in whole.found for hit in ([one] if isinstance(one, Hit) else one.hits)]
+    hits = [hit for one in whole.found for hit in one.hits]
     words = sum(len(its.text) for hit in hits for its in hit.words.values())
     names = sum(len(hit.clip_id) + len(hit.video) for hit in hits)
     return words + names + HIT_BYTES * (1 + len(hits)) + sum(map(len, whole.request.sentences))

@@ -94,10 +94,12 @@ NUMBERS = itertools.count()
 FACTS = {"start_s": 0.0, "end_s": 1.0, "reader": "pyav", "clips_of_video": 1, "note": ""}
 
 
-def fill(directory, records):
+def fill(directory, records, **parameters):
     """A shard a record; `sound` is of words."""
     dims = {"sight": 1, "sound": 0}
-    fingerprints = {name: Fingerprint(extractor=name, version=1, dim=dim) for name, dim in dims.items()}
+    fingerprints = {
+        name: Fingerprint(extractor=name, version=1, dim=dim, parameters=parameters) for name, dim in dims.items()
+    }
     declare(directory, fingerprints, None, overwrite=False)
     for video, verdict, size, digest, sight, sound, again in records:
         states = {"sight": sight, "sound": sound} if verdict == "ok" else {}

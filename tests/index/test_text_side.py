@@ -330,3 +330,19 @@ def test_what_encodes_otherwise_is_not_kept(place, model, source, monkeypatch):
     with pytest.raises(InputError, match="has no text side"):
         TextSide(text_of(place), model.layout)
     assert encode_captions(model, ["a dog"]).logits.shape == (1, 3)
+
+
+def test_a_model_that_differs_in_its_video_side_alone_takes_the_files_over(place, model, source, monkeypatch):
+    before = text_of(place)
+    monkeypatch.setattr("mee.export.export_text", None)
+    with torch.no_grad():
+        model.video_experts[0].unit.linear.bias.add_(1)
+    assert indexed(place, model, source).no_text == ""
+    assert before != text_of(place)
+    assert not before.exists()
+    encoded = TextSide(text_of(place), model.layout, whole=True).encode(ODD[:2]).packed[:, 0]
+    np.testing.assert_allclose(encoded, encode_captions(model, ODD[:2]).packed, atol=1e-5)
+    with torch.no_grad():
+        model.offset.add_(1)
+    with pytest.raises(TypeError):
+        indexed(place, model, source)

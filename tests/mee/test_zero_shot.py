@@ -15,7 +15,7 @@ from mee.evaluation.retrieval import Retrieval
 from mee.layout import Scale
 from mee.model import MEE
 from mee.text.config import ENCODERS, TextConfig
-from mee.zero_shot import bank, make_model, measure_scale, standing_out
+from mee.zero_shot import bank, fit_gallery, make_model, measure_scale, standing_out
 from tests.mee.conftest import COLOURS, SOUNDS, Spoken, refusal
 
 BAG = TextConfig(encoder="bag")
@@ -83,6 +83,14 @@ def test_streams_become_experts_by_what_they_hold(source, model, tmp_path):
     torch.testing.assert_close(
         encode_gallery(again, source, list(source.clips.index)).video.packed, gallery.video.packed
     )
+
+
+def test_a_model_is_made_for_other_clips_of_the_same_streams_by_its_video_side_alone(source, model):
+    fewer = replace(source, clips=source.clips.iloc[:9])
+    wanted = make_model(fewer, BAG, sentences=SENTENCES).state_dict()
+    assert any(not torch.equal(wanted[name], tensor) for name, tensor in model.state_dict().items())
+    fit_gallery(model, fewer)
+    assert all(torch.equal(wanted[name], tensor) for name, tensor in model.state_dict().items())
 
 
 def test_a_scale_is_that_of_plain_loops_however_clips_are_divided(source, model):

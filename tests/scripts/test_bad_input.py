@@ -12,6 +12,8 @@ from scripts.build_index import main as build_index
 from scripts.evaluate import main as evaluate
 from scripts.gallery import main as gallery
 from scripts.import_features import main as import_features
+from scripts.library import main as library
+from scripts.open.command import main as open_folder
 from scripts.overlap import main as overlap
 from scripts.precompute import main as precompute
 from scripts.search import main as search
@@ -263,6 +265,14 @@ QUERIES = [
         (gallery, ["normalise", "i", "--bank", "b", "--neighbours", "0"], "neighbours must be at least 1"),
         (gallery, ["normalise", "i", "--bank", "b", "--alpha", "-1"], "alpha finite"),
         (gallery, ["nonsense", "i"], "nonsense"),
+        (open_folder, [], "FOLDER"),
+        (open_folder, ["f", " "], "the sentence is empty"),
+        (open_folder, ["f", "--port", "70000"], "--port must be 0 to 65535, got 70000"),
+        (open_folder, ["f", "--preset", "best"], "'best'"),
+        *(
+            (library, ["forget", *words], "name the folders to forget, or give --all")
+            for words in ([], ["x", "--all"])
+        ),
         *((overlap, words.split(), "name ANNOTATIONS, or both") for words in SIDES),
         (
             overlap,

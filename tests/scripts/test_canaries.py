@@ -39,8 +39,9 @@ while True:
             pass
     time.sleep(0.02)
 """
+KEPT = "cache/mee/libraries/kept"
 FAST = ("store list store", "store verify store --repair", "gallery list index", "explain model word")
-FAST += ("import new a=evil.h5", "import new a=arrays", "report result.json")
+FAST += ("import new a=evil.h5", "import new a=arrays", "report result.json", "library list")
 
 
 async def ask_all(app, *_):
@@ -114,6 +115,9 @@ def pattern(world, tmp_path_factory):
     shutil.copy(world.captions, place / "captions.csv")
     line = f"evaluate {place}/store {place}/captions.csv {place}/model --result {place}/result.json"
     assert main(shlex.split(line)) == 0
+    shutil.copytree(world.index, place / KEPT / "index")
+    (place / KEPT / "library.json").write_text('{"format": 1, "folder": "videos"}')
+    (place / KEPT / "lock").touch()
     np.save(place / "a.npy", np.ones((2, 3), np.float32))
     (place / "ids.txt").write_text("x\ny\n")
     (place / "arrays").mkdir()
@@ -272,6 +276,10 @@ IMPORT = [
     *product([hdf5], ["external storage", "external link", "virtual"]),
     *product([link, pipe], ["arrays/x.npy"]),
 ]
+LIBRARY = [
+    *product([link], [KEPT, *(f"{KEPT}/{name}" for name in ("index", "library.json", "lock"))]),
+    *product([pipe], [f"{KEPT}/library.json", f"{KEPT}/lock"]),
+]
 M3U8 = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2.0,\nCANARIES/videos/clip8.mp4\n#EXT-X-ENDLIST\n"
 CONCAT = "ffconcat version 1.0\nfile 'CANARIES/videos/clip8.mp4'\nduration 2\n"
 RESULT = [
@@ -304,7 +312,8 @@ READERS = (  # of each kind of directory, the commands that read it
         "gallery normalise index --bank captions.csv; index store model index;"
         f"index store model index --overwrite; {SERVE}",
     ),
-    (RESULT[3:], SERVE),
+    (RESULT[3:], f"{SERVE}; open videos --port 0 --no-browser"),
+    (LIBRARY, "library list; library forget --all"),
     (IMPORT, "import new a=evil.h5; import new a=arrays"),
     (
         RESULT,
@@ -329,7 +338,8 @@ def test_nothing_outside_is_opened_or_changed(place, monkeypatch, capsys, line, 
     attack(place, how)
     (place / "other").symlink_to("store")
     monkeypatch.chdir(place)
-    monkeypatch.setattr("scripts.serve.command._serve", ask_all)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(place / "cache"))
+    monkeypatch.setattr("scripts.serve.command.listen", ask_all)
     pipes = [path for path in place.rglob("*") if path.is_fifo()]
     canaries = Canaries(place.parent / "canaries", pipes)
     with writer_of(pipes):

@@ -5,3 +5,4 @@ import "./player.js";
 import "./strip.js";
 import "./marks.js";
 import "./keys.js";
+import "./live.js";

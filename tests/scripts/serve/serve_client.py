@@ -48,10 +48,10 @@ class Client:
 
 
 @contextmanager
-def client_of(searcher, **settings):
+def client_of(searcher, *, reload=None, **settings):
     """A client of an app over a searcher."""
     with asyncio.Runner() as runner:
-        service = Service(searcher)
+        service = Service(searcher, reload=reload)
         runner.run(service.__aenter__())
         try:
             yield Client(create_app(service, Settings(**settings)), runner)

@@ -152,7 +152,7 @@ def test_what_is_wrong_is_said_before_it_listens(fails, index, token, monkeypatc
         "binary": b"\xff" * 20,
     }.items():
         (token.parent / name).write_bytes(content)
-    monkeypatch.setattr(command, "_serve", None)
+    monkeypatch.setattr(command, "listen", None)
     assert says in fails(main, index, "--port", "0", *flags.split())
 
 

@@ -17,7 +17,9 @@ from fastapi import FastAPI
 
 from features.files import open_inside
 from scripts.serve import media
+from scripts.serve.app import Settings
 from scripts.serve.keys import key_of
+from scripts.serve.metrics import Metrics
 from tests.scripts.serve import media_work
 
 CONTENT = bytes(range(256)) * 40
@@ -67,8 +69,8 @@ def app(videos, tmp_path, monkeypatch):
         made = FastAPI(lifespan=media.lifespan)
         made.include_router(media.router)
         searcher = SimpleNamespace(video_index=SimpleNamespace(snapshot=Clips(names, **columns)))
-        made.state.service = SimpleNamespace(searcher=searcher)
-        made.state.settings = SimpleNamespace(videos=root, cache=tmp_path / "cache", cache_bytes=1 << 20)
+        made.state.service = SimpleNamespace(need=lambda: searcher, metrics=Metrics())
+        made.state.settings = Settings(videos=root, cache=tmp_path / "cache", cache_bytes=1 << 20)
         return made
 
     return make
@@ -272,9 +274,13 @@ def test_what_was_made_is_kept_and_a_changed_file_is_made_anew(app, videos):
         crashed = [await client.get(path_of("crash.mp4", "thumb")) for _ in range(2)]
         assert [each.status_code for each in crashed] == [404, 404]
         assert (await client.get(path_of("sound.mp3", "thumb"))).status_code == 204
-        return thumb
+        assert made.state.media.playable == {}  # nothing is probed for a picture
+        counts = made.state.service.metrics.text()
+        for made_so in (("write_moment", "done"), ("thumbnail", "done"), ("thumbnail", "undone")):
+            assert 'mee_conversions_total{{kind="{}",outcome="{}"}} 2\n'.format(*made_so) in counts
 
-    answers(app("b.mkv", "sound.mp3", "crash.mp4"), ask)
+    made = app("b.mkv", "sound.mp3", "crash.mp4")
+    answers(made, ask)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -43,6 +43,7 @@ from index import Queries, VideoIndex
 from index.storage import INDEX_FILE, text_name
 from index.sync import rows_of
 from index.text_side import TextSide
+from mee.errors import InputError
 from mee.evaluation.paired import paired_difference
 from scripts.pictures import GREY, INK, STYLE
 
@@ -96,8 +97,7 @@ def watched(videos: Path, work: Path) -> tuple[Facts, list[Facts]]:
             status = its.get("/api/library")["status"] if "page" in facts else {"step": "", "done": False}
             place = work / f"copy{turn:06}"
             if (manifest := copied(its.state / "index", place, last)) != last:
-                after = (place / INDEX_FILE).stat().st_mtime - its.begun
-                copies.append({"place": place, "after": after, "step": status["step"]})
+                copies.append({"place": place, "after": time.time() - its.begun, "step": status["step"]})
                 last = manifest
             if turn % 5 == 0:
                 now = its.memory()
@@ -113,11 +113,12 @@ def watched(videos: Path, work: Path) -> tuple[Facts, list[Facts]]:
 
 def copied(index: Path, place: Path, last: bytes) -> bytes:
     """Copy the index if its manifest is not `last`; returns that of the copy, or `last`: there is no new copy."""
-    with suppress(OSError, shutil.Error):  # there is none yet, or its writer is quicker: the next turn copies it
+    with suppress(OSError, shutil.Error, InputError):  # there is none, or it is being changed: try again next turn
         if (manifest := (index / INDEX_FILE).read_bytes()) == last:
             return last
         shutil.copytree(index, place, copy_function=os.link, ignore=shutil.ignore_patterns(".*", "lock"))
-        if (index / INDEX_FILE).read_bytes() == (place / INDEX_FILE).read_bytes() == manifest:
+        with_text = (place / text_name(VideoIndex.open(place).origin)).exists()  # sentences can be encoded
+        if with_text and (index / INDEX_FILE).read_bytes() == (place / INDEX_FILE).read_bytes() == manifest:
             return manifest
     shutil.rmtree(place, ignore_errors=True)
     return last

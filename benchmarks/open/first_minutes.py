@@ -135,13 +135,13 @@ def grown(copies: Sequence[Facts], captions: Path) -> Iterator[Facts]:
     table = table[table["kind"] != "query"] if "kind" in table else table
     of_caption = [Path(name).stem for name in table["video"]]
     videos, right = np.unique(of_caption, return_inverse=True)
-    of_texts: dict[str, Queries] = {}  # copies of one model have the same
+    encoded: dict[str, Queries] = {}  # models that differ in their clips have one text side
     for copy in copies:
         index = VideoIndex.open(copy["place"])
-        text = text_name(index.origin)
-        if text not in of_texts:
-            of_texts[text] = TextSide(copy["place"] / text, index.layout).encode(table["caption"].tolist())
-        hits = found_within(scores(index, of_texts[text], videos.tolist()), right, K)
+        text = TextSide(copy["place"] / text_name(index.origin), index.layout)
+        if text.made_of not in encoded:
+            encoded[text.made_of] = text.encode(table["caption"].tolist())
+        hits = found_within(scores(index, encoded[text.made_of], videos.tolist()), right, K)
         r10, error = paired_difference(np.zeros(len(hits)), hits, right)
         count = len({*clips_of(index).values()}.intersection(videos))
         yield {**copy, "videos": count, "share": 100 * count / len(videos), "r10": r10, "error": error}

@@ -41,7 +41,7 @@ def kill_one(its, role, rng):
         if not found and waited > 60:
             role = "conductor"
         if found:
-            time.sleep(rng.uniform(0, 4))
+            time.sleep(rng.uniform(0, 9))
             with suppress(psutil.NoSuchProcess):  # it was done: another one
                 rng.choice(found).kill()
                 return

@@ -45,7 +45,7 @@ ARROWS: dict[str, dict[str, str]] = {
     },
     "index": {"index": "exact scanners storage", "exact": "index scanners", "storage": "scanners"},
     "scripts": {
-        "scripts": "open report",
+        "scripts": "report",
         "demo": "scripts serve",
         "open": "scripts serve",
         "report": "scripts",

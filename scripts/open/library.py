@@ -26,7 +26,7 @@ from features.playback import default_folder
 from mee.errors import InputError, count, did_you_mean, name_id
 from mee.files import check_folder
 from scripts.console import COULD_NOT, DONE, complain, errors_as_sentences, parse_form, print_line, print_table
-from scripts.open import LibraryState, all_libraries, libraries_folder, size_of
+from scripts.open.state import LibraryState, all_libraries, libraries_folder, size_of
 
 CONVERTED = "(converted for playing)"  # the row of what all pages share
 

@@ -1,7 +1,5 @@
 """The process that reads a library for `mee open`: it follows the folder, runs the passes, keeps the index.
 
-usage: python -m scripts.open.conductor FOLDER STATE_DIR --preset PRESET
-
 Its stdout is one JSON object a line, as scripts.serve.progress takes them. It stops in order when its stdin is
 closed. What can pass, such as a full disk or a drive that is not connected, is said, and it goes on after it.
 """
@@ -86,7 +84,8 @@ class Conductor:
         self._seconds: dict[str, float] = {}  # of each video
         self._usual = USUAL_S
         self._tried: defaultdict[str, dict[Pass, Stamp | None]] = defaultdict(dict)  # where it failed, as it was
-        self._new, self._todo, self._vanished, self._declared = False, True, False, False
+        self._new = self._vanished = self._declared = self._away = False
+        self._todo = True
         self._brought, self._pause = time.monotonic(), AGAIN_S
 
     def run(self) -> None:
@@ -113,9 +112,8 @@ class Conductor:
         """Look at the folder, and read what is not read yet.
 
         Raises:
-            NewFiles: before all is read.
-            Away: the folder cannot be read.
-            InputError, OSError: the store, the model or the index cannot be written or used.
+            NewFiles, Away: before all is read.
+            InputError, OSError: something cannot be written or used.
         """
         if not self.passes:
             self._read_stores()
@@ -124,12 +122,15 @@ class Conductor:
         self._look()
         if not self.passes:
             self._choose()
+            if self.upkeep.clips and self.passes:  # what has gone in the meantime is hidden
+                self._bring_up()
         expired = self._expired()
         if not (self._todo or expired) or not self.passes:
+            self.messages.send(now=True)
             return
         self.estimate.share = 0.0 if self._new else self.estimate.share
         self._new, notes = False, list[str]()
-        self.messages.send(now=True, done=False, clips=self.upkeep.clips)
+        self.messages.send(now=True, clips=self.upkeep.clips)
         for number, each in enumerate(self.passes):
             try:
                 self._pass(each)
@@ -144,16 +145,16 @@ class Conductor:
         self._note_gone()
         self._todo, self._pause = False, AGAIN_S
         note, done = " ".join(notes) or self.messages.status.note, not self.seen.copying
-        step = "all is read" if done else "waiting for files that are still copied"
-        self.messages.send(now=True, step=step, share=1.0, left_s=0.0, done=done, problem="", note=note)
+        status = {"step": "all is read" if done else "waiting for files that are still copied", "share": 1.0}
+        self.messages.send(now=True, **status, left_s=0.0, done=done, problem="", note=note)
 
     def _choose(self) -> None:
         """Decide what the library is read with."""
         self.preset, note = choose_preset(self.wanted, self.state.record().get("read_with"))
-        if not self.preset:
-            self.messages.send(now=True, problem=note)
-            return
-        self._read_with(self.preset, note)
+        if self.preset:
+            self._read_with(self.preset, note)
+        else:
+            self.messages.send(problem=note)
 
     def _read_with(self, preset: str, note: str) -> None:
         speech = preset != NO_TEXT_SIDE and has_speech()
@@ -167,10 +168,11 @@ class Conductor:
         """See which files there are; those that are gone are hidden at once."""
         seen = self.follower.look()
         if seen.problem:
+            self._away = True
             raise Away(seen.problem)
+        self.messages.send(**{"problem": ""} if self._away else {})
         new = set(seen.library.videos).difference(self.seen.library.videos)
-        self.seen, self._vanished = seen, False
-        self.messages.send(problem="")
+        self.seen, self._vanished, self._away = seen, False, False
         self._new, self._todo = self._new or bool(new), self._todo or bool(new)
         self._note_gone()
 
@@ -182,7 +184,7 @@ class Conductor:
             with whole_file(self.state.directory / "gone.json", "names of files") as aside:
                 aside.write_text(json.dumps(gone), encoding="utf-8")
             hides, self.gone, self._todo = gone.keys() != self.gone.keys(), gone, True
-            if hides and self.upkeep.clips:
+            if hides and self.upkeep.clips and self.passes:
                 self._bring_up()
         known = {*self.seen.library.videos, *self.seen.copying, *read}
         for video in self.messages.files.keys() - known:
@@ -217,10 +219,8 @@ class Conductor:
 
     def _skips(self, each: Pass, video: str) -> bool:
         """Whether a file has failed, and is as it was then."""
-        if video not in self._tried:
-            return False
-        now = stamp_of(self.seen.library.root / video)
-        failed = {one for one, stamp in self._tried[video].items() if stamp == now and stamp is not None}
+        now = stamp_of(self.seen.library.root / video) if video in self._tried else None
+        failed = {one for one, stamp in self._tried.get(video, {}).items() if stamp == now and stamp is not None}
         useless = not any(video in videos for stream, videos in self._done.items() if stream != LOOKED)
         return each in failed or (useless and any(not one.first_look for one in failed))
 
@@ -234,8 +234,8 @@ class Conductor:
         if known is not None:  # no first look at what is read already
             videos = [video for video in videos if video in known or self._lacks(each, video)]
         library, config = replace(self.seen.library, videos=tuple(videos)), PrecomputeConfig(streams=each.words)
-        if any(self._lacks(each, video) for video in videos):  # before its models are loaded
-            self.messages.send(now=True, step=each.step)
+        if any(self._lacks(each, video) for video in videos):  # before its models are downloaded and loaded
+            self.messages.send(now=True, step=each.step, done=False)
         try:
             job = Job(library, directory, config, first_look=each.first_look)
         except FeaturesInputError as error:
@@ -245,6 +245,8 @@ class Conductor:
                 shutil.rmtree(place, ignore_errors=True)
             self._read_with("offline", f"read by the models on this machine, the preset offline, since {error}")
             raise NewFiles from error
+        if job.tasks:
+            self.messages.send(now=True, step=each.step, done=False)
         for video in job.changes.changed:
             for done in self._done.values():
                 done.discard(video)
@@ -274,7 +276,7 @@ class Conductor:
         todo[each] = sum(self._length(task.video) for task in job.tasks)
         self.estimate.begin(each, todo, dict.fromkeys(self.passes, sum(map(self._length, videos))))
         if job.tasks:
-            self.messages.send(step=each.step, **self.estimate.status(0.0))
+            self.messages.send(**self.estimate.status(0.0))
         began, seen, brought = time.monotonic(), 0, 0
 
         def on_report(report: JobReport) -> None:

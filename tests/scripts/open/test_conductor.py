@@ -182,14 +182,16 @@ def test_a_file_that_is_gone_is_hidden_at_once_and_comes_back_or_is_dropped_afte
 
         (folder / "v3.mp4").unlink()
         settled(one)
+    (folder / "v4.mp4").unlink()
     again = made()
     assert json.loads((again.state.directory / "gone.json").read_text()).keys() == {"v3.mp4"}
     monkeypatch.setattr(conductor, "KEPT_S", 0.0)
     with again.follower:
         again.round()
         again.round()
-    assert "v3.mp4" not in again.messages.out.progress.files
-    assert "v3.mp4" not in set(FeatureStore(again.state.store).rows["video"])
+    assert not {"v3.mp4", "v4.mp4"} & again.messages.out.progress.files.keys()
+    assert not {"v3.mp4", "v4.mp4"} & set(FeatureStore(again.state.store).rows["video"])
+    assert again.messages.out.progress.status.clips == 4
 
 
 @pytest.mark.slow

@@ -170,7 +170,8 @@ class Conductor:
         if seen.problem:
             self._away = True
             raise Away(seen.problem)
-        self.messages.send(**{"problem": ""} if self._away else {})
+        if self._away:
+            self.messages.send(problem="")
         new = set(seen.library.videos).difference(self.seen.library.videos)
         self.seen, self._vanished, self._away = seen, False, False
         self._new, self._todo = self._new or bool(new), self._todo or bool(new)

@@ -73,8 +73,8 @@ class IndexWriter:
     ) -> Self:
         """Make an index without clips, in a directory that is created where missing.
 
-        offsets: what the clips' offsets are, if they have any; overwrite: replace the index that is there, which
-        readers see until the writer is closed without an error.
+        offsets: what the clips' offsets are, if they have any; overwrite: replace the index that is there, if any:
+        readers see the new one, whole, when the writer is closed without an error.
 
         Raises:
             InputError: the directory holds something else, or an index and `overwrite` is False, or another
@@ -84,7 +84,7 @@ class IndexWriter:
         make_folder(directory)
         with _locked(directory) as lock:
             _check_place(directory, overwrite=overwrite)  # again: from here on no other process writes it
-            hidden = parts_in(directory) if (directory / INDEX_FILE).exists() else None
+            hidden = parts_in(directory) if overwrite else None
             if hidden is None:
                 clear(directory, ())
             (directory / SEGMENTS).mkdir(exist_ok=True)

@@ -241,6 +241,14 @@ def test_the_old_index_stays_until_the_new_one_is_published(place):
     assert contents(read_snapshot(place)) == {}
 
 
+def test_with_overwrite_a_first_index_is_published_whole_too(place):
+    with IndexWriter.create(place, LAYOUT, ORIGIN, overwrite=True) as writer:
+        writer.put(made_entries(IDS))
+        with pytest.raises(InputError, match="no index"):
+            read_snapshot(place)
+    assert contents(read_snapshot(place)).keys() == {*IDS}
+
+
 @pytest.mark.parametrize("name", ["notes.txt", "index.json", "segments/000001x", None])
 def test_a_folder_that_is_not_an_index_is_not_overwritten(place, name):
     mine = place if name is None else place / name  # a file is no place

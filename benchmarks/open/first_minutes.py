@@ -148,10 +148,11 @@ def grown(copies: Sequence[Facts], captions: Path) -> Iterator[Facts]:
 
 
 def scores(index: VideoIndex, queries: Queries, videos: Sequence[str]) -> NDArray[np.float32]:
-    """(Q, V) of the best clip of each video; -inf: it has none that is found."""
-    ranked = index.rank(index.scaled(queries), len(index))
-    column = {name: number for number, name in enumerate(videos)}
-    place = {clip: column[video] for clip, video in clips_of(index).items() if video in column}
+    """(Q, V) of the best clip of each video; -inf: it has none among the best."""
+    column, clips = {name: number for number, name in enumerate(videos)}, clips_of(index)
+    place = {clip: column[video] for clip, video in clips.items() if video in column}
+    depth = 4 * K * -(-len(clips) // len({*clips.values()}))  # who is behind so many clips is not among K videos
+    ranked = index.rank(index.scaled(queries), depth)
     found = np.full((len(queries), len(videos)), -np.inf, np.float32)
     for row, ids, values in zip(found, ranked.ids, ranked.scores):
         for clip, value in reversed([*zip(ids, values)]):  # a video's best clip comes last

@@ -49,8 +49,7 @@ from benchmarks.data.training_data import Clips810, Streams
 from benchmarks.timing import arguments, print_table
 from mee.config import ExpertConfig, ModelConfig
 from mee.encode import encode_gallery
-from mee.evaluation.metrics import MEAN, retrieval_metrics
-from mee.evaluation.paired import paired_difference
+from mee.evaluation.metrics import MEAN, paired_difference, retrieval_metrics
 from mee.evaluation.retrieval import Retrieval
 from mee.model import MEE
 from mee.text.config import TextConfig

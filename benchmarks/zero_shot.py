@@ -43,7 +43,7 @@ from features.store import FeatureStore
 from mee.config import NO_TEXT
 from mee.data import match_captions
 from mee.encode import Gallery, encode_captions, encode_gallery
-from mee.evaluation.paired import paired_difference
+from mee.evaluation.metrics import paired_difference
 from mee.evaluation.retrieval import Retrieval
 from mee.model import MEE, TextEmbedding
 from mee.ranking import MIXTURE

@@ -1,6 +1,6 @@
 """Perceptual hashes of the frames of many videos, made in worker processes; a failed file does not end the others.
 
-    HashTask  ->  FileDigest, HashedVideo        in the worker
+    HashTask  ->  SHA-256, HashedVideo           in the worker
     hash_videos  ->  HashedVideo, HashedVideo    one a file, in the order in which they are done
 
 Frames are taken by time, `fps` a second, and hashed piece by piece, so that memory does not grow with the length
@@ -105,12 +105,6 @@ class HashTask(NamedTuple):
     fps: float
 
 
-class FileDigest(NamedTuple):
-    """What a file's content is."""
-
-    sha256: str
-
-
 @dataclass(frozen=True, eq=False)
 class HashedVideo:
     """The telling frames of one file: F of them, none where it shows nothing or cannot be read."""
@@ -131,18 +125,18 @@ def hash_videos(root: Path, videos: Sequence[str], fps: float, workers: int) -> 
     digests: dict[str, str] = {}
     tasks = (HashTask(root, video, fps) for video in videos)
     for task, message in run_isolated(hash_task, tasks, workers=workers, timeout=TIMEOUT_S):
-        if isinstance(message, FileDigest):
-            digests[task.video] = message.sha256
+        if isinstance(message, str):
+            digests[task.video] = message
         else:
             hashed = HashedVideo(task.video, failure=message.reason) if isinstance(message, Failed) else message
             yield replace(hashed, sha256=digests.pop(task.video, ""))
 
 
-def hash_task(task: HashTask) -> Iterator[FileDigest | HashedVideo]:
-    """The messages about one file."""
+def hash_task(task: HashTask) -> Iterator[str | HashedVideo]:
+    """The messages about one file: the SHA-256 of its content, hexadecimal, then its hashes."""
     path = task.root / task.video
     with open_file(path, follow=True) as file:
-        yield FileDigest(hashlib.file_digest(file, "sha256").hexdigest())
+        yield hashlib.file_digest(file, "sha256").hexdigest()
     yield hash_video(path, task.video, task.fps)
 
 

@@ -26,8 +26,7 @@ import pyarrow.compute as pc
 
 from index.filter import HOLDS, filterable, quoted, spelled, values_of
 from index.request import Request
-from index.selection import selection_of
-from index.video_index import VideoIndex
+from index.video_index import VideoIndex, selection_of
 from mee.errors import InputError, did_you_mean
 
 BARS = 10  # of a histogram, and one more where its ends are no round numbers

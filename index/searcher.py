@@ -21,10 +21,9 @@ from index.exact import Ranked
 from index.hit import Hit, VideoHits, best_videos, first_count, hits_of, said
 from index.queries import Queries
 from index.request import Request
-from index.selection import Matching, both, selection_of
 from index.storage import Snapshot, text_name
 from index.text_side import TextSide
-from index.video_index import Masks, VideoIndex
+from index.video_index import Masks, Matching, VideoIndex, both, selection_of
 from mee.checkpoint import changed_since, fingerprint
 from mee.errors import InputError, did_you_mean
 from mee.layout import Layout

@@ -14,10 +14,7 @@ from typing import cast
 from mee.errors import did_you_mean, name_id
 
 COMMANDS = {
-    "open": (
-        "scripts.open.command",
-        "a folder of videos -> a page that finds their moments",
-    ),
+    "open": ("scripts.open.command", "a folder of videos -> a page that finds their moments"),
     "demo": ("scripts.demo.command", "render a small set of videos and run every step on it"),
     "precompute": ("scripts.precompute", "videos -> feature store"),
     "import": ("scripts.import_features", "features from other tools -> feature store"),
@@ -28,7 +25,7 @@ COMMANDS = {
     "gallery": ("scripts.gallery", "list, verify, compact, remove from and normalise an index"),
     "search": ("scripts.search", "index + sentence -> the moments that fit"),
     "serve": ("scripts.serve.command", "index + videos -> a page and an API that play the moments"),
-    "library": ("scripts.library", "list and free what mee open keeps"),
+    "library": ("scripts.open.library", "list and free what mee open keeps"),
     "evaluate": ("scripts.evaluate", "feature store + captions + model, or another system's scores -> result"),
     "report": ("scripts.report.command", "results -> tables, Markdown, or a page with pictures"),
     "overlap": ("scripts.overlap", "videos or feature store -> test videos that are also in the training set"),

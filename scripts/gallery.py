@@ -50,13 +50,8 @@ if TYPE_CHECKING:
 
 FEW = 20  # queries that say too little about recall
 ROWS = 20_000  # clips printed at a time
-TYPES = {
-    "string": "text",
-    "int64": "whole numbers",
-    "double": "numbers",
-    "bool": "true / false",
-    "null": "nothing",
-}
+TYPES = {"string": "text", "int64": "whole numbers", "double": "numbers", "bool": "true / false"}
+TYPES |= {"null": "nothing"}
 Index = Annotated[Positional[Path], arg(metavar="INDEX", help="made by mee index")]
 Where = Annotated[str | None, arg(metavar="FILTER")]
 

@@ -45,16 +45,16 @@ ARROWS: dict[str, dict[str, str]] = {
     },
     "index": {"index": "exact scanners storage", "exact": "index scanners", "storage": "scanners"},
     "scripts": {
-        "scripts": "open report",
+        "scripts": "report",
         "demo": "scripts serve",
         "open": "scripts serve",
         "report": "scripts",
         "serve": "scripts",
     },
 }
-PRODUCT_LINES, PRODUCT_FILES, TEST_LINES, BENCHMARK_LINES = 40_200, 252, 40_600, 4_750
+PRODUCT_LINES, PRODUCT_FILES, TEST_LINES, BENCHMARK_LINES = 42_500, 259, 42_700, 5_100
 FILE_LINES, FOLDER_MODULES = 400, 16
-REACHED = {"search": 61, "evaluate": 73, "precompute": 65}  # files, at most
+REACHED = {"search": 61, "evaluate": 73, "precompute": 66}  # files, at most
 HEAVY = ("torch", "transformers", "accelerate", "pandas", "cv2", "av", "decord", "faiss", "skimage", "pyarrow")
 HEAVY += ("matplotlib", "h5py", "jinja2", "scipy")
 SOURCES = sorted(path.relative_to(ROOT) for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))

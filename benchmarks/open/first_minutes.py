@@ -44,7 +44,7 @@ from index.storage import INDEX_FILE, text_name
 from index.sync import rows_of
 from index.text_side import TextSide
 from mee.errors import InputError
-from mee.evaluation.paired import paired_difference
+from mee.evaluation.metrics import paired_difference
 from scripts.pictures import GREY, INK, STYLE
 
 SENTENCE, LOOK_S, K, BLUE = "a person", 0.2, 10, "#225ea8"

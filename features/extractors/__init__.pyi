@@ -1,3 +1,4 @@
+from .base import LOOKS as LOOKS
 from .base import Extractor as Extractor
 from .base import Fingerprint as Fingerprint
 from .base import Stream as Stream

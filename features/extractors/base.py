@@ -17,6 +17,7 @@ from features.media import Clip, Need
 
 LONGEST_NAME, LONGEST_NAMES = 200, 1 << 20  # characters of a column's name, and of all of a stream, as lines
 LONGEST_LINE, MOST_TEXT = 1000, 1 << 18  # characters of one utterance, and of all of a clip
+LOOKS = {"first_look": True}  # in the parameters of the fingerprints of streams of one frame a clip
 
 
 @dataclass(frozen=True, eq=False)

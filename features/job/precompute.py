@@ -16,23 +16,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import final
 
-from features.extractors import Extractor, Fingerprint, make_extractor, resolve
+from features.extractors import LOOKS, Extractor, Fingerprint, make_extractor, resolve
 from features.job.changes import OnFile, find_changes, write_changes
 from features.job.config import PrecomputeConfig
 from features.job.result import Changes, FileTask, JobReport
 from features.job.scheduler import Extraction
 from features.job.worker import WorkerSetup
 from features.media import Library
-from features.store import (
-    LOOKS,
-    STORE_FILE,
-    FeatureStore,
-    StoreWriter,
-    Work,
-    are_failures,
-    clear_overwritten,
-    declare,
-)
+from features.store import STORE_FILE, FeatureStore, StoreWriter, Work, are_failures, clear_overwritten, declare
 
 MODEL_SHARE = 4  # where a model runs on the CPU, one core in so many decodes
 

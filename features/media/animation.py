@@ -73,14 +73,8 @@ def animation_facts(path: Path, limits: Limits = DEFAULT_LIMITS) -> MediaFacts |
     if len(times) < 2:
         return None
     (width, height), step = animation.size, end / len(times)
-    look: dict[str, Any] = {
-        "codec": animation.kind,
-        "pixel_format": "rgb24",
-        "width": width,
-        "height": height,
-        "rate": 1 / step,
-    }
-    picture = PictureFacts(**look, step=step, times=np.array(times), end_s=end)
+    shown: Any = {"width": width, "height": height, "rate": 1 / step, "step": step}
+    picture = PictureFacts(codec=animation.kind, pixel_format="rgb24", **shown, times=np.array(times), end_s=end)
     return MediaFacts(container=animation.kind, picture=picture, extent_s=end, limits=limits)
 
 

@@ -4,9 +4,9 @@ from .cache import FileCache as FileCache
 from .cache import default_folder as default_folder
 from .cache import name_in_cache as name_in_cache
 from .moment import LONGEST_S as LONGEST_S
+from .moment import film_strip as film_strip
+from .moment import thumbnail as thumbnail
 from .moment import write_moment as write_moment
-from .pictures import film_strip as film_strip
-from .pictures import thumbnail as thumbnail
 from .studio import Studio as Studio
 from .studio import StudioBusy as StudioBusy
 from .studio import work_inside as work_inside

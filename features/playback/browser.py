@@ -17,15 +17,7 @@ from typing import Literal
 import av
 
 from features.errors import MediaError
-from features.media import (
-    IMAGE_SUFFIXES,
-    Decoder,
-    MediaFacts,
-    boxes,
-    open_media,
-    probe_file,
-    tracks,
-)
+from features.media import IMAGE_SUFFIXES, Decoder, MediaFacts, boxes, open_media, probe_file, tracks
 
 # container -> codecs of pictures, codecs of sound, and MIME type of files without pictures
 PLAYED: dict[str, tuple[frozenset[str], frozenset[str], str]] = {
@@ -36,11 +28,7 @@ PLAYED: dict[str, tuple[frozenset[str], frozenset[str], str]] = {
     "flac": (frozenset(), frozenset(("flac",)), "audio/flac"),
     "wav": (frozenset(), frozenset(("pcm_s16le",)), "audio/wav"),
 }
-PROFILES = {
-    "h264": ("Baseline", "Constrained Baseline", "Main", "High"),
-    "vp9": ("Profile 0",),
-    "av1": ("Main",),
-}
+PROFILES = {"h264": ("Baseline", "Constrained Baseline", "Main", "High"), "vp9": ("Profile 0",), "av1": ("Main",)}
 KINDS: tuple[Literal["video", "audio"], ...] = ("video", "audio")
 PIXELS = ("yuv420p", "yuvj420p")
 KEPT = 8

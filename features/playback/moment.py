@@ -1,5 +1,7 @@
 """A moment of a file as a small MP4 that every browser plays: its header first, copied where that is safe.
 
+Its small pictures are JPEGs of key frames (features/media/key_frames.py).
+
 Pictures and sound are each copied, or else converted to H.264 and AAC. Both begin with the moment: what a copy
 holds before it is hidden by an edit list, and sound that begins later is preceded by silence.
 """
@@ -7,7 +9,7 @@ holds before it is hidden by an edit list, and sound that begins later is preced
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from heapq import merge
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import av
+import cv2
 import numpy as np
 from av.audio.frame import AudioFrame
 from av.container import OutputContainer
@@ -24,7 +27,7 @@ from av.video.frame import PictureType, VideoFrame
 from numpy.typing import NDArray
 
 from features.errors import MediaError
-from features.media import MediaFacts, SoundNeed, SoundTrack, Span, pictures_between
+from features.media import MediaFacts, SoundNeed, SoundTrack, Span, pictures_between, spread_pictures
 from features.playback.browser import facts_of
 from features.playback.copied import Copied, copied_pictures, copied_sound
 
@@ -38,6 +41,7 @@ BT709, LIMITED = 1, 1
 RATES, RATE = (44_100, 48_000), 48_000
 BITS = {1: 96_000, 2: 160_000}  # a second, by channels
 SAMPLES = 1024  # a frame of AAC
+QUALITY = 80  # of a JPEG
 
 Shown = tuple[float, float, VideoFrame]  # from when, until when, and the picture
 How = Literal["copied", "converted", "none"]
@@ -174,3 +178,31 @@ def _encoded_sound(output: OutputContainer, wave: _Wave) -> Iterator[Any]:
         yield from stream.encode(None)
 
     return encoded()
+
+
+def thumbnail(path: Path, start_s: float, end_s: float, *, width: int = 320) -> bytes:
+    """A JPEG of the key frame nearest to the middle of a span; without one in it, of its middle.
+
+    Args:
+        path: a video, an animation or a still image.
+        start_s: seconds since the first picture.
+        end_s: equal to ``start_s`` for a still.
+        width: pixels that it is at most wide, and high.
+
+    Raises:
+        MediaError: the file cannot be read, or has no picture.
+    """
+    return _jpeg(spread_pictures(path, start_s, end_s, 1, width))
+
+
+def film_strip(path: Path, start_s: float, end_s: float, *, count: int = 8, width: int = 160) -> bytes:
+    """A JPEG of ``count`` pictures side by side, evenly spread over a span; else as `thumbnail`.
+
+    ``width``: pixels that one of them is at most wide, and high.
+    """
+    return _jpeg(spread_pictures(path, start_s, end_s, count, width))
+
+
+def _jpeg(pictures: Sequence[NDArray[np.uint8]]) -> bytes:
+    _, encoded = cv2.imencode(".jpg", np.hstack(pictures)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    return bytes(encoded)

@@ -1,8 +1,11 @@
+from .export import as_csv as as_csv
+from .export import as_vtt as as_vtt
 from .export import export_stream as export_stream
+from .export import vtt_path as vtt_path
+from .export import words_table as words_table
 from .feature_store import FeatureStore as FeatureStore
 from .feature_store import are_failures as are_failures
 from .first_look import SoFar as SoFar
-from .layout import LOOKS as LOOKS
 from .layout import MISSING as MISSING
 from .layout import PRESENT as PRESENT
 from .layout import ROW as ROW
@@ -20,10 +23,6 @@ from .upkeep import gone_from as gone_from
 from .upkeep import taken_over as taken_over
 from .verify import check_store as check_store
 from .verify import repair as repair
-from .words_export import as_csv as as_csv
-from .words_export import as_vtt as as_vtt
-from .words_export import vtt_path as vtt_path
-from .words_export import words_table as words_table
 from .writer import CheckedStream as CheckedStream
 from .writer import StoreWriter as StoreWriter
 from .writer import checked as checked

@@ -15,6 +15,7 @@ from typing import Any, final
 import pandas as pd
 
 from features.errors import InputError
+from features.extractors import LOOKS
 from features.media import FIRST_LOOK
 from features.store import layout
 from features.store.feature_store import FeatureStore
@@ -87,8 +88,8 @@ def _looked(store: FeatureStore, first: FeatureStore, videos: Collection[str]) -
 def _check_same(store: FeatureStore, first: FeatureStore, stream: str) -> None:
     """Refuse vectors of another space."""
     full, looked = (dict(each.manifest.streams[stream].fingerprint) for each in (store, first))
-    if looked != full | {"parameters": {**full["parameters"], **layout.LOOKS}}:
+    if looked != full | {"parameters": {**full["parameters"], **LOOKS}}:
         raise InputError(
-            f"{first.name}: its '{stream}' is no first look by the extractor of {store.name}; remove it, and extract "
-            "it again"
+            f"{first.name}: its '{stream}' is no first look by the extractor of {store.name}; remove it, and "
+            "extract it again"
         )

@@ -66,7 +66,6 @@ from features.media import SourceFacts
 
 PRESENT, MISSING = "present", "missing"  # values of a stream's column; null: not extracted yet
 DROPPED = "dropped"  # the verdict of a tombstone
-LOOKS = {"first_look": True}  # in the parameters of the fingerprints of streams of one frame a clip
 Float16Stream = NDArray[np.float16]  # (T, D)
 Lines = tuple[str, ...]  # T utterances
 Times = NDArray[np.floating]  # (T,) float32 seconds on the clip's video; of lines (T, 2) float64, start and end

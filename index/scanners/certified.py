@@ -13,16 +13,7 @@ import numpy as np
 from index.scanners.coding import ALIGNED, LARGEST, Bytes, Coded, Coding, Part
 from index.scanners.flat import Flat, selector
 from index.scanners.mapped import mapped_array
-from index.scanners.scanner import (
-    Allowed,
-    Doubles,
-    Floats,
-    Results,
-    Scanner,
-    Shape,
-    cleaned,
-    only_allowed,
-)
+from index.scanners.scanner import Allowed, Doubles, Floats, Results, Scanner, Shape, cleaned, only_allowed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

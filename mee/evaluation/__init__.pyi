@@ -6,8 +6,8 @@ from .evaluate import evaluate_model as evaluate_model
 from .evaluate import evaluate_scores as evaluate_scores
 from .measure import write_ranks as write_ranks
 from .metrics import MEAN as MEAN
-from .paired import clustered_errors as clustered_errors
-from .paired import paired_difference as paired_difference
+from .metrics import clustered_errors as clustered_errors
+from .metrics import paired_difference as paired_difference
 from .result import Answer as Answer
 from .result import Choice as Choice
 from .result import Direction as Direction

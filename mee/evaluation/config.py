@@ -62,9 +62,9 @@ class NormaliseConfig:
 
         Args:
             ranks: the (N,) text-to-video ranks of the held-out captions by a normalisation without unknowns.
-            clips: (N,) the clip of each caption, for the standard error (mee.evaluation.paired).
+            clips: (N,) the clip of each caption, for the standard error (mee.evaluation.metrics).
         """
-        from mee.evaluation.paired import paired_difference
+        from mee.evaluation.metrics import paired_difference
 
         best, most = replace(self, method="none"), 0.0
         plain = 1 / ranks(best)

@@ -1,4 +1,4 @@
-"""Figures of ranks, and their bootstrap intervals over queries (Efron, 1979; the percentile method).
+"""Figures of ranks, their bootstrap intervals over queries, and how far two systems differ over the same queries.
 
     rank(q) = 1 + #{j not in P(q): S_qj > s+} + 1/2 #{j not in P(q): S_qj = s+},    s+ = max of S_qj over P(q)
 
@@ -12,23 +12,36 @@ MedR and MeanR are the median and the mean rank. The accuracy is the expected on
 sentences, a constant score answers one in five. A new figure is a line in `retrieval_metrics` and in `_figures`,
 and if it is a mean over queries, in `query_values`.
 
+Intervals (Efron, 1979; the percentile method):
+
     resample    N of N values, drawn with replacement
     interval    from the 2.5 % to the 97.5 % quantile of a figure over the resamples
 
 A resample is drawn as multinomial counts of the distinct ranks: a tenth of the time of resampled ranks (and of
 scipy.stats.bootstrap).
+
+Paired comparison, with captions of one clip as one cluster:
+
+    d_q = b_q - a_q,    D = mean over the N queries of d_q
+    s.e.(D)^2 = C / (C - 1) * sum over the C clusters c of (sum over q in c of (d_q - D))^2 / N^2
+
+Captions of one clip find the same clip among the same others, so their ranks are not independent: a standard error
+over queries would be too small. D is a ratio of two sums over clusters, of d_q and of 1, and this is the usual
+variance of a ratio estimator (Cochran, Sampling Techniques, 1977, chapter 6), equal to the cluster-robust one of
+Liang and Zeger (Biometrika, 1986). With one caption a clip it is the standard error of a mean of N differences.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from math import nan, sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mee.errors import require
-from mee.evaluation.result import Choice
+from mee.evaluation.result import Choice, Direction
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -142,3 +155,49 @@ def choice_accuracy(scores: Tensor, answer: Tensor, *, resamples: int = 1000, se
     credit = right.double().cpu() / best.sum(1).cpu()
     interval = mean_interval(100 * credit.numpy(), resamples=resamples, seed=seed) if resamples else None
     return Choice(questions=len(credit), accuracy=100 * float(credit.mean()), interval=interval)
+
+
+def paired_difference(a: ArrayLike, b: ArrayLike, cluster: ArrayLike) -> tuple[float, float]:
+    """The mean of b - a over paired queries, and its standard error, clustered.
+
+    Args:
+        a: (N,) a value for each query, such as 100 * (rank <= 1) for R@1 in percent, or a mean of it over seeds.
+        b: (N,) values of the same queries in the same order.
+        cluster: (N,) of any kind that can be sorted, such as clip ids: queries of one clip have equal values.
+
+    Returns:
+        The difference and its standard error, in the unit of the values; NaN for the error of a single cluster.
+
+    Raises:
+        ValueError: there is no query, the lengths differ, or a value is not finite.
+    """
+    a, b, groups = np.asarray(a, np.float64), np.asarray(b, np.float64), np.asarray(cluster)
+    shapes = f"values and clusters must be vectors of one length, not 0, got {a.shape}, {b.shape}, {groups.shape}"
+    require(b.ndim == 1 and a.shape == b.shape == groups.shape and len(b) > 0, shapes)
+    each = b - a
+    require(bool(np.isfinite(each).all()), "values must be finite")
+    difference = float(each.mean())
+    _, place = np.unique(groups, return_inverse=True)
+    sums = np.bincount(place, each - difference)
+    count = len(sums)
+    return difference, sqrt(count / (count - 1) * float(sums @ sums)) / len(each) if count > 1 else nan
+
+
+def clustered_errors(a: Sequence[Direction], b: Sequence[Direction]) -> dict[str, float]:
+    """The standard errors of how far b's figures are from a's, of all that are means over queries.
+
+    a and b are one direction of two systems over the same captions, each measured with one or more seeds. Their
+    means are compared: the error is that over clips, not that of another training. {} where ranks are not kept, or
+    are not of the same clips, two at least.
+    """
+    clips = {tuple(map(len, part.ranks)) for part in (*a, *b)}
+    sizes = clips.pop()
+    if clips or len(sizes) < 2:
+        return {}
+
+    def means(side: Sequence[Direction]) -> dict[str, NDArray[np.float64]]:
+        seeds = [query_values(np.concatenate(part.ranks)) for part in side]
+        return {name: np.mean([seed[name] for seed in seeds], axis=0) for name in seeds[0]}
+
+    old, new, cluster = means(a), means(b), np.repeat(np.arange(len(sizes)), sizes)
+    return {name: paired_difference(old[name], new[name], cluster)[1] for name in old}

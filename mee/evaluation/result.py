@@ -6,7 +6,7 @@
 
 Reading is strict: unknown and missing keys, values of another kind, and other versions are errors. A direction has
 the rank of every query, in an order that is the same for every system, so that two results can be compared query
-by query (mee.evaluation.paired): a few bytes a query.
+by query (mee.evaluation.metrics): a few bytes a query.
 """
 
 from __future__ import annotations

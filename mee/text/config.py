@@ -9,9 +9,9 @@ from typing import ClassVar
 from mee.errors import InputError, require
 from mee.layers import check_pooling
 
-ENCODERS = {  # a new one is one file and one line here
+ENCODERS = {  # a new one is one class and one line here
     "transformer": "mee.text.transformer:TransformerEncoder",
-    "recurrent": "mee.text.recurrent:RecurrentEncoder",
+    "recurrent": "mee.text.transformer:RecurrentEncoder",
     "word-vectors": "mee.text.word_vectors:WordVectorEncoder",
 }
 PRETRAINED = "mee.text.pretrained:PretrainedEncoder"  # any other name: a hub id or a directory

@@ -57,15 +57,8 @@ class TrainConfig:
         require(self.accumulate > 0, f"accumulate must be at least 1, got {self.accumulate}")
         require(self.weight_decay >= 0 and self.margin >= 0, "weight-decay and margin cannot be negative")
         require(0 < self.decay <= 1, f"decay must be in (0, 1], got {self.decay}")
-        for name in (
-            "epochs",
-            "centres",
-            "captions_per_video",
-            "image_rate",
-            "learning_rate",
-            "clip_gradient",
-            "choosing",
-        ):
+        many = ("epochs", "centres", "captions_per_video", "image_rate", "learning_rate")
+        for name in (*many, "clip_gradient", "choosing"):
             value = getattr(self, name)
             require(value >= 0, f"{name.replace('_', '-')} cannot be negative, got {value}")
         for name in ("patience", "temperature", "text_learning_rate", "shrinkage"):

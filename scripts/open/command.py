@@ -23,7 +23,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -34,7 +34,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 from features.media import Selection
 from mee.errors import InputError, count
 from scripts.console import DONE, Terminated, parse, print_line, resumable, say
-from scripts.open.reading import STOP_S, Reading, Spoken, so_far
+from scripts.open.reading import STOP_S, Reading, Terminal, so_far
 from scripts.open.state import LibraryState, libraries_folder
 from scripts.serve import Progress, bound, listen, need_packages, open_in_browser
 
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 HOST, PORT = "127.0.0.1", 8765
 PATIENCE_S = 20.0  # for a page that starts, or a process that ends; that takes 15 s at most
 ASK_S, BROWSER_S = 10.0, 5.0  # for an answer of another page; for the browser to start
-AGAIN_S = 1.0  # between attempts to search
+AGAIN_S, TRIES = 1.0, 10  # between attempts to search, and how many
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class OpenArgs:
     folder: Annotated[Positional[Path], arg(metavar="FOLDER")]  # of videos, still images and sound
     # in quotes: also answer it here, from what is read so far, and again when all is read
     sentence: Annotated[Positional[str | None], arg(metavar="[SENTENCE]")] = None
-    # what the videos are read with, see mee precompute --help; auto: the best that is on this machine
+    # what the videos are read with, see mee precompute --help; auto: clip, or without a network offline
     preset: Literal["auto", "offline", "clip", "strong", "builtin"] = "auto"
     port: int | None = None  # of the page; default: 8765, or any that is free
     no_browser: bool = False  # do not open the page in the browser
@@ -134,24 +134,25 @@ async def _serve(args: OpenArgs, state: LibraryState, reading: Reading, listener
 
     def ready() -> None:
         state.publish(address)
-        with spoken.aside():
+        with terminal.aside():
             print_line(f"'{args.folder}' is at {address}")
         if not args.no_browser:
             _show(address)
 
     address = f"http://{HOST}:{listener.getsockname()[1]}/"
-    progress, spoken, changed = Progress(str(args.folder)), Spoken(), asyncio.Event()
+    progress, terminal, changed = Progress(str(args.folder)), Terminal(), asyncio.Event()
     real = Path(os.path.realpath(args.folder))
 
     def on_message() -> None:
-        spoken.show(progress)
         changed.set()
+        with suppress(OSError):  # nobody reads stderr
+            terminal.show(progress)
 
-    with closing(spoken):
+    with closing(terminal):
         tasks = [asyncio.create_task(reading.follow(progress, on_message))]
         async with Service(None, reload=load) as service:
             if args.sentence is not None:
-                tasks.append(asyncio.create_task(_answer(state, args.sentence, progress, changed, spoken)))
+                tasks.append(asyncio.create_task(_answer(state, args.sentence, progress, changed, terminal)))
             try:
                 app = create_app(service, Settings(progress=progress, videos=real))
                 stopped = await listen(app, listener, ready)
@@ -165,7 +166,7 @@ async def _serve(args: OpenArgs, state: LibraryState, reading: Reading, listener
 
 
 async def _answer(
-    state: LibraryState, sentence: str, progress: Progress, changed: asyncio.Event, spoken: Spoken
+    state: LibraryState, sentence: str, progress: Progress, changed: asyncio.Event, terminal: Terminal
 ) -> None:
     """Print the hits of what is read so far, as soon as there are any, and of all when all is read."""
     from index import Request, Searcher
@@ -175,27 +176,34 @@ async def _answer(
         searcher = Searcher.load(state.index)  # as it is now: the page goes over to a new one a little later
         return searcher, searcher.search([Request(sentence=sentence)])[0]
 
-    early = False
+    before: Sequence[Any] | None = None
+    tries = 0
     while True:
         await changed.wait()
         changed.clear()
         done, (found, of) = progress.status.done, so_far(progress)
-        if not progress.status.clips or (early and not done):
+        if not state.index.exists() or (before is not None and not done):
             continue
         try:
             searcher, hits = await asyncio.to_thread(find)
-        except (InputError, OSError):  # it is made again just now
+        except (InputError, OSError) as error:  # it is made again just now
+            if (tries := tries + 1) == TRIES:
+                say(f'"{sentence}": {error}')
+                return
             await asyncio.sleep(AGAIN_S)
             changed.set()
             continue
         part = "" if done else f"so far, {found} of {count(of, 'file')}: "
-        with spoken.aside():
-            print_hits(f'{part}"{sentence}"', hits, searcher.modalities)
+        if hits == before:
+            say(f'"{sentence}": the hits of all files are the same')
+        else:
+            with terminal.aside():
+                print_hits(f'{part}"{sentence}"', hits, searcher.modalities)
         if done:
             for note in searcher.text.unread.notes("sentences"):
                 say(note)
             return
-        early = True
+        before = hits
 
 
 # ---- a folder that is open already

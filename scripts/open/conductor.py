@@ -1,13 +1,12 @@
 """The process that reads a library for `mee open`: it follows the folder, runs the passes, keeps the index.
 
-usage: python -m scripts.open.conductor FOLDER STATE_DIR --preset PRESET
-
 Its stdout is one JSON object a line, as scripts.serve.progress takes them. It stops in order when its stdin is
 closed. What can pass, such as a full disk or a drive that is not connected, is said, and it goes on after it.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import logging
 import os
@@ -29,13 +28,14 @@ from features.errors import InputError as FeaturesInputError
 from features.extractors import PRESETS
 from features.job import Follower, Seen
 from features.media import Library, Selection, Stamp, stamp_of
+from mee.errors import InputError
 from mee.files import read_json, whole_file
 from scripts.console import DONE, parse, prepare_process, sigterm_stops
 from scripts.open.messages import Away, Messages, causes, passing, reason_and_advice
 from scripts.open.passes import (
     NO_TEXT_SIDE,
     USUAL_S,
-    Costs,
+    Estimate,
     Pass,
     choose_preset,
     has_speech,
@@ -43,6 +43,7 @@ from scripts.open.passes import (
     is_here,
     offline_here,
     passes_of,
+    stay_offline,
 )
 from scripts.open.state import LibraryState
 from scripts.open.upkeep import Upkeep
@@ -56,7 +57,8 @@ log = logging.getLogger(__name__)
 BROUGHT_S, BROUGHT_CLIPS, APART = 20.0, 50, 10  # between updates of the index; times as long as one takes
 EARLY_S = 10.0  # of a first look, after which its first clips become searchable
 PASS_S = 20.0  # that a pass goes on, at least, where there are new files
-AGAIN_S, IDLE_S = 5.0, 30.0  # until a problem is looked at again; between looks where nothing happens
+AGAIN_S, LATER_S = 5.0, 60.0  # until what has a problem is tried again, first and at most
+IDLE_S = 30.0  # between looks where nothing happens
 NICE = 10  # the page comes first
 KEPT_S = 24 * 3600.0  # what is read of a file that is gone
 LOOKED = "first look"  # as a stream
@@ -73,16 +75,18 @@ class Conductor:
     def __init__(self, folder: Path, state: LibraryState, selection: Selection, preset: str, out: TextIO) -> None:
         """preset: as `choose_preset` takes it; out: for the messages."""
         self.state, self.wanted, self.follower = state, preset, Follower(folder, selection)
-        self.messages, self.upkeep, self.costs = Messages(out), Upkeep(state), Costs()
+        self.messages, self.upkeep, self.estimate = Messages(out), Upkeep(state), Estimate()
         self.preset, self.passes = "", tuple[Pass, ...]()
         self.seen = Seen(Library(folder, (), Counter()))
         self.gone: dict[str, float] = {}  # unix time since when a video is missing
         self._done: dict[str, set[str]] = {}  # videos by stream
         self._failed: dict[str, str] = {}  # why
         self._seconds: dict[str, float] = {}  # of each video
+        self._usual = USUAL_S
         self._tried: defaultdict[str, dict[Pass, Stamp | None]] = defaultdict(dict)  # where it failed, as it was
-        self._new, self._todo, self._vanished, self._declared = False, True, False, False
-        self._brought = time.monotonic()
+        self._new = self._vanished = self._declared = self._away = False
+        self._todo = True
+        self._brought, self._pause = time.monotonic(), AGAIN_S
 
     def run(self) -> None:
         """Follow the folder; only an exception ends it."""
@@ -95,34 +99,38 @@ class Conductor:
                 except NewFiles:
                     continue
                 except Exception as error:
-                    if isinstance(error, BrokenPipeError) or not (
-                        sentence := passing(error, self.state.directory)
-                    ):
+                    sentence = passing(error, self.state.directory)
+                    if not sentence or isinstance(error, BrokenPipeError):
                         raise
                     log.warning("%s", sentence)
                     self._todo = True
                     self.messages.send(now=True, problem=sentence, left_s=None)
-                    self.follower.wait(AGAIN_S)
+                    self.follower.wait(self._pause)
+                    self._pause = min(2 * self._pause, LATER_S)
 
     def round(self) -> None:
         """Look at the folder, and read what is not read yet.
 
         Raises:
-            NewFiles: before all is read.
-            Away: the folder cannot be read.
-            InputError, OSError: the store, the model or the index cannot be written or used.
+            NewFiles, Away: before all is read.
+            InputError, OSError: something cannot be written or used.
         """
         if not self.passes:
             self._read_stores()
-            path = self.state.directory / "gone.json"
-            self.gone = read_json(path) if path.exists() else {}
+            with suppress(OSError, InputError):
+                self.gone = dict(read_json(self.state.directory / "gone.json"))
         self._look()
         if not self.passes:
             self._choose()
-        if not self._todo or not self.passes:
+            if self.upkeep.clips and self.passes:  # what has gone in the meantime is hidden
+                self._bring_up()
+        expired = self._expired()
+        if not (self._todo or expired) or not self.passes:
+            self.messages.send(now=True)
             return
-        self._new, notes = False, []
-        self.messages.send(now=True, done=False)
+        self.estimate.share = 0.0 if self._new else self.estimate.share
+        self._new, notes = False, list[str]()
+        self.messages.send(now=True, clips=self.upkeep.clips)
         for number, each in enumerate(self.passes):
             try:
                 self._pass(each)
@@ -130,28 +138,29 @@ class Conductor:
                 if number < 2 or any(isinstance(one, OSError) for one in causes(error)):
                     raise
                 notes.append(f"{each.step} is left out: {error}")
-        if expired := self._expired():
-            for directory in (self.state.first, self.state.store):
-                self._drop(directory, expired)
+        for directory in (self.state.first, self.state.store):
+            self._drop(directory, expired)
         self._bring_up(final=True)
         self._read_stores()
-        self._todo = False
-        note = " ".join(notes) or self.messages.status.note
-        self.messages.send(now=True, step="all is read", share=1.0, left_s=0.0, done=True, problem="", note=note)
+        self._note_gone()
+        self._todo, self._pause = False, AGAIN_S
+        note, done = " ".join(notes) or self.messages.status.note, not self.seen.copying
+        status = {"step": "all is read" if done else "waiting for files that are still copied", "share": 1.0}
+        self.messages.send(now=True, **status, left_s=0.0, done=done, problem="", note=note)
 
     def _choose(self) -> None:
         """Decide what the library is read with."""
         self.preset, note = choose_preset(self.wanted, self.state.record().get("read_with"))
-        if not self.preset:
-            self.messages.send(now=True, problem=note)
-            return
-        self._read_with(self.preset, note)
+        if self.preset:
+            self._read_with(self.preset, note)
+        else:
+            self.messages.send(problem=note)
 
     def _read_with(self, preset: str, note: str) -> None:
         speech = preset != NO_TEXT_SIDE and has_speech()
         self.preset, self.passes = preset, passes_of(preset, speech=speech)
         if not all(is_here(word) for each in self.passes for word in each.words) and not hub_reached():
-            os.environ["HF_HUB_OFFLINE"] = "1"  # or its client tries for long
+            stay_offline()
         self.state.write(read_with=preset)
         self.messages.send(note=note)
 
@@ -159,9 +168,12 @@ class Conductor:
         """See which files there are; those that are gone are hidden at once."""
         seen = self.follower.look()
         if seen.problem:
+            self._away = True
             raise Away(seen.problem)
+        if self._away:
+            self.messages.send(problem="")
         new = set(seen.library.videos).difference(self.seen.library.videos)
-        self.seen, self._vanished = seen, False
+        self.seen, self._vanished, self._away = seen, False, False
         self._new, self._todo = self._new or bool(new), self._todo or bool(new)
         self._note_gone()
 
@@ -173,7 +185,7 @@ class Conductor:
             with whole_file(self.state.directory / "gone.json", "names of files") as aside:
                 aside.write_text(json.dumps(gone), encoding="utf-8")
             hides, self.gone, self._todo = gone.keys() != self.gone.keys(), gone, True
-            if hides and self.upkeep.clips:
+            if hides and self.upkeep.clips and self.passes:
                 self._bring_up()
         known = {*self.seen.library.videos, *self.seen.copying, *read}
         for video in self.messages.files.keys() - known:
@@ -208,10 +220,8 @@ class Conductor:
 
     def _skips(self, each: Pass, video: str) -> bool:
         """Whether a file has failed, and is as it was then."""
-        if video not in self._tried:
-            return False
-        now = stamp_of(self.seen.library.root / video)
-        failed = {one for one, stamp in self._tried[video].items() if stamp == now and stamp is not None}
+        now = stamp_of(self.seen.library.root / video) if video in self._tried else None
+        failed = {one for one, stamp in self._tried.get(video, {}).items() if stamp == now and stamp is not None}
         useless = not any(video in videos for stream, videos in self._done.items() if stream != LOOKED)
         return each in failed or (useless and any(not one.first_look for one in failed))
 
@@ -219,13 +229,14 @@ class Conductor:
         """Read all files by one pass."""
         from features.job import Job, PrecomputeConfig
 
-        self.messages.send(now=True, step=each.step)
         directory = self.state.first if each.first_look else self.state.store
         known = self._done.get(LOOKED, set()) if each.first_look else None
         videos = [video for video in self.seen.library.videos if not self._skips(each, video)]
         if known is not None:  # no first look at what is read already
             videos = [video for video in videos if video in known or self._lacks(each, video)]
         library, config = replace(self.seen.library, videos=tuple(videos)), PrecomputeConfig(streams=each.words)
+        if any(self._lacks(each, video) for video in videos):  # before its models are downloaded and loaded
+            self.messages.send(now=True, step=each.step, done=False)
         try:
             job = Job(library, directory, config, first_look=each.first_look)
         except FeaturesInputError as error:
@@ -235,6 +246,8 @@ class Conductor:
                 shutil.rmtree(place, ignore_errors=True)
             self._read_with("offline", f"read by the models on this machine, the preset offline, since {error}")
             raise NewFiles from error
+        if job.tasks:
+            self.messages.send(now=True, step=each.step, done=False)
         for video in job.changes.changed:
             for done in self._done.values():
                 done.discard(video)
@@ -253,39 +266,40 @@ class Conductor:
         self._drop(job.directory, renamed)
         self._read_stores()
         self._note_gone()
+        with suppress(OSError, AttributeError):  # what frames took is given back to the system
+            ctypes.CDLL(None).malloc_trim(0)
 
     def _run(self, each: Pass, job: Job) -> None:
         """Run a job; meanwhile the index is brought up, and the folder is followed."""
         videos = [video for video in self.seen.library.videos if video not in self._failed]
-        whole = dict.fromkeys(self.passes, sum(map(self._length, videos)))
         ahead = self.passes[self.passes.index(each) + 1 :]
-        left = {one: sum(self._length(v) for v in videos if self._lacks(one, v)) for one in ahead}
-        todo = sum(self._length(task.video) for task in job.tasks)
-        took, seconds = self.costs.spent.get(each, (0.0, 0.0))
-        began, seen, brought, share = time.monotonic(), 0, 0, 0.0 if self._new else self.messages.status.share
+        todo = {one: sum(self._length(video) for video in videos if self._lacks(one, video)) for one in ahead}
+        todo[each] = sum(self._length(task.video) for task in job.tasks)
+        self.estimate.begin(each, todo, dict.fromkeys(self.passes, sum(map(self._length, videos))))
+        if job.tasks:
+            self.messages.send(**self.estimate.status(0.0))
+        began, seen, brought = time.monotonic(), 0, 0
 
         def on_report(report: JobReport) -> None:
-            nonlocal seen, brought, share
+            nonlocal seen, brought
             now = time.monotonic()
             for outcome in report.outcomes[seen:]:
                 self._note(each, outcome.video, outcome.note, failed=not outcome.clips)
             seen = len(report.outcomes)
-            done = max(seen / len(job.tasks), min(1.0, report.seconds_so_far / max(todo, 1e-3))) * todo
-            self.costs.spent[each] = took + now - began, seconds + done
-            remaining = self.costs.left({each: todo - done, **left})
-            share = max(share, 1 - remaining / max(self.costs.left(whole), remaining, 1e-3))
-            self.messages.send(share=share, left_s=remaining if self.costs.known else None, problem="")
+            share = max(seen / len(job.tasks), min(1.0, report.seconds_so_far / max(todo[each], 1e-3)))
+            self.messages.send(**self.estimate.status(share * todo[each]), problem="")
             if self.follower.changed() or self._vanished:
                 self._look()
             if self._new and not each.first_look and now > began + PASS_S:
                 raise NewFiles
-            since, enough = now - self._brought, report.clips_so_far - brought >= BROUGHT_CLIPS
             rest = (now - began) * (len(job.tasks) / max(1, seen) - 1)
             early = not self.upkeep.clips and report.clips_so_far and min(now - began, rest) > EARLY_S
+            since, enough = now - self._brought, report.clips_so_far - brought >= BROUGHT_CLIPS
             if early or ((since > BROUGHT_S or enough) and since > APART * self.upkeep.took):
                 brought = report.clips_so_far
                 job.flush()
                 self._bring_up()
+                self.estimate.skip(self.upkeep.took)
 
         job.run(on_report, on_report)
 
@@ -304,8 +318,7 @@ class Conductor:
 
     def _length(self, video: str) -> float:
         """Seconds of a video, or a guess."""
-        usual = sum(self._seconds.values()) / len(self._seconds) if self._seconds else USUAL_S
-        return self._seconds.get(video, usual)
+        return self._seconds.get(video, self._usual)
 
     def _bring_up(self, *, final: bool = False) -> None:
         """Make searchable what is read of the files that are there."""
@@ -348,6 +361,7 @@ class Conductor:
                     str(v): float(s) for v, s in store.rows[~bad].groupby("video")["end_s"].max().items()
                 }
         self._done = {stream: videos for stream, videos in self._done.items() if videos}
+        self._usual = sum(self._seconds.values()) / len(self._seconds) if self._seconds else USUAL_S
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -366,9 +380,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for mee open, which closes our stdin
     args = parse(ConductorArgs, "open", argv, __doc__ or "")
     os.nice(NICE)
-    os.environ.setdefault(
-        "OMP_WAIT_POLICY", "PASSIVE"
-    )  # threads that spin while they wait take the workers' cores
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin take the workers' cores
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # libraries print
     with sigterm_stops(), suppress(KeyboardInterrupt, BrokenPipeError):

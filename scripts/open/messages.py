@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
 import shutil
 import time
@@ -87,7 +88,8 @@ def passing(error: Exception, directory: Path) -> str:
     """One sentence on what may be better later, where nothing else is wrong; `directory`: that is written to."""
     codes = [each.errno for each in causes(error) if isinstance(each, OSError)]
     free = shutil.disk_usage(directory).free if directory.is_dir() else ROOM
-    if free < ROOM or any(code in FULL for code in codes):
+    told = " ".join(map(str, causes(error)))  # some libraries raise errors of their own
+    if free < ROOM or any(code in codes or os.strerror(code) in told for code in FULL):
         return f"The disk is full: make room on that of '{directory}', and it goes on by itself."
     if any(code in LOCKED for code in codes) or not directory.is_dir():
         return f"'{directory}' cannot be written to; allow it, and it goes on by itself."

@@ -1,4 +1,4 @@
-"""What is read of a library, in which order and by which preset; how long it takes; what files that fail need.
+"""What is read of a library, in which order and by which preset, and how long it takes.
 
     first look     one frame of each clip, by the preset's appearance
     then           all frames, speech, text on screen, the rest: a pass over all files each
@@ -9,17 +9,14 @@ Breadth first: whatever is searched for has been looked at in all files before a
 from __future__ import annotations
 
 import os
-import ssl
+import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
-from queue import Empty, SimpleQueue
-from threading import Thread
-from typing import Final, final
-from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
+from threading import Event, Thread
+from typing import Any, Final, final
 
 from features.extractors import PRESETS, SPEECH
 
@@ -29,6 +26,7 @@ INSTALL: Final = "pip install 'mee[offline]'"
 HUB_S: Final = 2.0  # that the hub may take to answer
 KNOWN_S: Final = 5.0  # of work, before which nothing is said of the time that is left
 PRIOR_S: Final = 30.0  # of video that what is known beforehand of a pass counts for
+ALMOST: Final = 0.99  # the largest share, until all is done
 USUAL_S: Final = 15.0  # of a video, before any is known
 
 
@@ -106,47 +104,65 @@ def is_here(word: str) -> bool:
 
 @cache
 def hub_reached() -> bool:
-    """Whether the hub of models answers; through proxies and to another place, as its client is told."""
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-        return False
-    address, answers = os.environ.get("HF_ENDPOINT") or "https://huggingface.co", SimpleQueue[bool]()
+    """Whether the hub of models answers its client, which knows of proxies, other places and being offline."""
+    from huggingface_hub import model_info
+
+    answered = Event()
 
     def ask() -> None:
-        try:
-            urlopen(Request(address, method="HEAD"), timeout=HUB_S).close()
-            answers.put(True)
-        except HTTPError:
-            answers.put(True)
-        except URLError as error:  # its client has certificates of its own
-            answers.put(isinstance(error.reason, ssl.SSLError))
-        except (OSError, ValueError):
-            answers.put(False)
+        with suppress(Exception):
+            model_info(SPEECH, timeout=HUB_S)
+            answered.set()
 
     Thread(target=ask, daemon=True).start()  # the name of a host may take long to resolve
-    with suppress(Empty):
-        return answers.get(timeout=HUB_S)
-    return False
+    return answered.wait(HUB_S)
+
+
+def stay_offline() -> None:
+    """Have the hub's client look only at what is here; it would try for long."""
+    from huggingface_hub import constants
+
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    constants.HF_HUB_OFFLINE = True  # it has read the environment
 
 
 @final
-@dataclass
-class Costs:
-    """Seconds of work for one of video, by pass, as measured so far."""
+class Estimate:
+    """How much of the passes is done, and how long the rest takes, by what a second of video has taken so far."""
 
-    spent: dict[Pass, tuple[float, float]] = field(default_factory=dict)  # seconds of work, of video
+    def __init__(self) -> None:
+        self.share = 0.0  # of the work that is done; it never falls, unless it is set anew for new files
+        self._spent: dict[Pass, tuple[float, float]] = {}  # seconds of work, and of video
 
-    def of(self, each: Pass) -> float:
-        """The best guess."""
-        took, seconds = self.spent.get(each, (0.0, 0.0))
-        expected = sum(one.cost * video for one, (_, video) in self.spent.items())
-        speed = sum(work for work, _ in self.spent.values()) / expected if expected else 1.0
-        return (each.cost * speed * PRIOR_S + took) / (PRIOR_S + seconds)
+    def begin(self, each: Pass, todo: Mapping[Pass, float], whole: Mapping[Pass, float]) -> None:
+        """A pass begins; `todo`, `whole`: seconds of video that are left for each pass, and that there are."""
+        self._each, self._todo, self._whole = each, todo, whole
+        self._before, self._done = self._spent.get(each, (0.0, 0.0)), 0.0
+        self._began = self._last = time.monotonic()
 
-    def left(self, videos: Mapping[Pass, float]) -> float:
+    def skip(self, seconds: float) -> None:
+        """So long something else was done."""
+        self._began, self._last = self._began + seconds, self._last + seconds
+
+    def status(self, done: float) -> dict[str, Any]:
+        """`share` and `left_s` of the Status, after so many seconds of video in this pass."""
+        now, (took, seconds) = time.monotonic(), self._before
+        if done > self._done:
+            self._done, self._last = done, now
+            self._spent[self._each] = took + now - self._began, seconds + done
+        left = self._cost({**self._todo, self._each: self._todo[self._each] - self._done})
+        left = max(left / 2, left - (now - self._last))  # of files of which nothing is heard yet
+        share = min(ALMOST, 1 - left / max(self._cost(self._whole), left, 1e-3))
+        self.share = max(self.share, share)
+        known = sum(work for work, _ in self._spent.values()) >= KNOWN_S
+        return {"share": self.share, "left_s": left if known else None}
+
+    def _cost(self, videos: Mapping[Pass, float]) -> float:
         """Seconds of work on so many seconds of video."""
-        return sum(self.of(each) * seconds for each, seconds in videos.items())
-
-    @property
-    def known(self) -> bool:
-        """Whether enough is measured."""
-        return sum(work for work, _ in self.spent.values()) >= KNOWN_S
+        expected = sum(one.cost * video for one, (_, video) in self._spent.items())
+        speed = sum(work for work, _ in self._spent.values()) / expected if expected else 1.0
+        total = 0.0
+        for each, seconds in videos.items():
+            took, measured = self._spent.get(each, (0.0, 0.0))
+            total += seconds * (each.cost * speed * PRIOR_S + took) / (PRIOR_S + measured)
+        return total

@@ -1,4 +1,4 @@
-"""Reading: the process that reads a library, and what is said of it in the terminal.
+"""Reading: the process that reads a library. Terminal: what is said of it there.
 
 its stdout: one JSON object a line -> Progress -> the page, and a line in the terminal
 its stdin: it ends in order when this is closed, which the system does, too, when this process is killed
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 CHILD = ("-m", "scripts.open.conductor")
 LONGEST = 16 << 20  # bytes of a message
-TRIES, WITHIN_S, PAUSE_S = 5, 60.0, 1.0  # how often it is started again, within which time, and after how long
+TRIES, WITHIN_S, PAUSE_S = 5, 600.0, 1.0  # how often it is started again, within which time, and after how long
 STOP_S = 15.0  # that it may take to end in order
 
 
@@ -127,7 +127,7 @@ class Reading:
 
 
 @final
-class Spoken:
+class Terminal:
     """What is said of the progress on stderr: a live line on a terminal, elsewhere a plain one now and then."""
 
     def __init__(self) -> None:
@@ -144,9 +144,10 @@ class Spoken:
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Without the live line, for what is printed to stdout."""
+        """Without the live line, for what is printed to stdout, whether or not anybody reads that."""
         self._bar.stop()
-        yield
+        with suppress(BrokenPipeError):
+            yield
         self._bar.start()
 
     def close(self) -> None:
@@ -181,7 +182,8 @@ def so_far(progress: Progress) -> tuple[int, int]:
 
 def _about(progress: Progress) -> str:
     status, (found, of) = progress.status, so_far(progress)
-    parts = [f"{found} of {count(of, 'file')} can be searched", count(status.clips, "moment")]
+    parts = [f"{found} of {count(of, 'file')} can be searched"]
+    parts += [count(status.clips, "moment")] if status.clips else []
     parts += [] if status.left_s is None else [f"{clock(status.left_s, 0)} left"]
     problems = progress.counts["problem"]
     return ", ".join([*parts, *([f"{count(problems, 'file')} with problems"] if problems else [])])

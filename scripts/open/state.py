@@ -1,12 +1,13 @@
 """What is kept of a folder that `mee open` reads: in the user's cache directory, and nothing in the folder.
 
     ~/.cache/mee/libraries/NAME-HASH/  of the folder: its name, and 12 digits of the SHA-256 of its real path
-      library.json                     {"format", "folder", "preset", "opened"}; opened: unix time
+      library.json                     {"format", "folder", "preset", "opened", "read_with"}; opened: unix time;
+                                       preset: as it was asked for, read_with: as it was chosen
       lock                             held while `mee open`, or the process that reads for it, runs
       address.json                     {"pid", "address"} of the page, while there is one
       conductor.log                    what the process that reads wrote to stderr
       first/ store/ model/ index/      first looks, and what mee precompute, mee model and mee index make
-    .forgotten-NAME-HASH/              is being deleted; a killed process leaves its own
+    .forgotten-NAME-HASH/              is being deleted
 
 The lock is one of the system (flock) and not of filelock, because a child has to hold it, too: after a kill of
 `mee open` the next one waits until its child has ended.
@@ -92,12 +93,11 @@ class LibraryState:
             regular_size(self.directory / "lock")
         handle = os.open(self.directory / "lock", LOCK, 0o600)
         try:
-            held = True
-            try:
+            held = False
+            with suppress(BlockingIOError):
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                held = False
-            yield handle if held and os.fstat(handle).st_nlink else None  # no link: it was forgotten just now
+                held = os.fstat(handle).st_nlink == 1  # else it was forgotten just now
+            yield handle if held else None
         finally:
             os.close(handle)
 
@@ -130,24 +130,14 @@ class LibraryState:
 
 
 def all_libraries() -> list[LibraryState]:
-    """All that are kept, by name."""
-    return [LibraryState(path) for path in sorted(_folders()) if not path.name.startswith(FORGOTTEN)]
-
-
-def forget_leftovers() -> int:
-    """Delete what killed processes have left of libraries that they should forget; how many bytes."""
-    freed = 0
-    for path in _folders():
-        if path.name.startswith(FORGOTTEN):
-            freed += size_of(path)
-            shutil.rmtree(path)
-    return freed
-
-
-def _folders() -> list[Path]:
+    """All that are kept, by name; what a killed process has not deleted wholly is deleted."""
+    found = []
     with suppress(FileNotFoundError):
-        return [path for path in libraries_folder().iterdir() if path.is_dir() and not path.is_symlink()]
-    return []
+        found = sorted(each for each in libraries_folder().iterdir() if each.is_dir() and not each.is_symlink())
+    for path in found:
+        if path.name.startswith(FORGOTTEN):
+            shutil.rmtree(path, ignore_errors=True)
+    return [LibraryState(path) for path in found if not path.name.startswith(FORGOTTEN)]
 
 
 def size_of(folder: Path) -> int:

@@ -14,6 +14,7 @@ import logging
 import shutil
 import time
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, final
 
@@ -52,6 +53,20 @@ class Upkeep:
         self._bank: TextEmbedding | None = None
         self._streams: Mapping[str, str] = {}  # that the model has
         self._facts: Facts = {}  # of the source that the model of the index was made of
+        self._indexed = ""  # digest of what is in the index
+        self._recall()
+
+    def _recall(self) -> None:
+        """Take up what an earlier process has made."""
+        from index.storage import read_snapshot
+        from mee.checkpoint import fingerprint, read_training
+
+        with suppress(InputError, OSError, LookupError, TypeError):
+            snapshot = read_snapshot(self._state.index)
+            self.clips = len(snapshot)
+            if snapshot.origin.model_fingerprint == fingerprint(self._state.model):
+                self._facts = dict(read_training(self._state.model)["of"])
+                self._indexed = self._state.record()["indexed"]
 
     def bring_up(self, videos: Collection[str], *, final: bool = False) -> None:
         """Make searchable what is in the stores of these videos, and nothing else.
@@ -62,69 +77,60 @@ class Upkeep:
         began, state = time.monotonic(), self._state
         for attempt in range(3):
             try:
-                self._bring_up(videos, final=final, anew=attempt > 0)
+                self._bring_up(videos, final=final)
                 break
             except InputError as error:
                 if attempt == 2 or any(isinstance(each, OSError) and each.errno for each in causes(error)):
                     raise
                 log.warning("the model and the index are made again: %s", error)
-                self.note = "the index was damaged, and was made again" if state.index.exists() else self.note
-                self._model = None
+                self.note = "The index was damaged, and was made again." if state.index.exists() else self.note
+                self._model, self._streams, self._facts = None, {}, {}
                 for place in (state.model, state.index) if attempt else ():
                     shutil.rmtree(place, ignore_errors=True)
         self.took = time.monotonic() - began
 
-    def _bring_up(self, videos: Collection[str], *, final: bool, anew: bool) -> None:
+    def _bring_up(self, videos: Collection[str], *, final: bool) -> None:
         from features.store import STORE_FILE, FeatureStore, SoFar
         from index import synchronise
+        from mee import MEE
 
         state = self._state
         store = FeatureStore(state.store, so_far=True)
         first = FeatureStore(state.first, so_far=True) if (state.first / STORE_FILE).is_file() else None
         source = SoFar(store, first, videos)
-        if not len(source.clips) and not state.index.exists():
-            return
         facts = facts_of(source)
-        if self._model is None and not anew:
-            self._recall(facts)
-        stale = self._model is None or (len(source.clips) > 0 and is_stale(self._facts, facts, final=final))
+        stale = is_stale(self._facts, facts, final=final)
+        if (not stale and facts["digest"] == self._indexed) or not (len(source.clips) or state.index.exists()):
+            return
         if stale:
 
             def make() -> MEE:
-                return self._made(store, source, facts)
+                return self._made(store, source, facts["streams"])
 
+            self._facts = {}  # until the index is made with it
             keep_model(make, state.store, state.model, overwrite=True, facts={"of": facts})
-            self._facts = {}  # of no model that the index is made with
+        elif self._model is None:
+            self._model = MEE.from_pretrained(state.model).eval()
         assert self._model is not None
         origin = origin_of(state.model, state.store)
         synchronise(state.index, self._model, source, origin, prune=True, overwrite=stale, bank=self._bank)
-        self._facts = facts if stale else self._facts
-        self.clips = len(source.clips)
+        self._facts, self._indexed, self.clips = (
+            facts if stale else self._facts,
+            facts["digest"],
+            len(source.clips),
+        )
+        state.write(indexed=self._indexed)
 
-    def _recall(self, now: Facts) -> None:
-        """Take the model of an earlier process, if it is the index's and of these streams."""
-        from index.storage import read_snapshot
-        from mee.checkpoint import fingerprint, read_training
-        from mee.model import MEE
-
-        try:
-            facts, snapshot = read_training(self._state.model)["of"], read_snapshot(self._state.index)
-            same = snapshot.origin.model_fingerprint == fingerprint(self._state.model)
-            if same and facts["streams"] == now["streams"]:
-                self._model, self._facts = MEE.from_pretrained(self._state.model).eval(), facts
-                self._bank, self._streams = encoded_bank(self._model), now["streams"]
-        except (InputError, OSError, LookupError, TypeError) as error:
-            log.info("there is no model and index to go on with: %s", error)
-
-    def _made(self, store: FeatureStore, source: SoFar, now: Facts) -> MEE:
+    def _made(self, store: FeatureStore, source: SoFar, streams: Mapping[str, str]) -> MEE:
+        """The model, of which only the video side is another one where it has these streams."""
         from mee import fit_gallery, make_model
         from mee.text import TextConfig
 
-        if self._model is not None and self._streams == now["streams"]:
+        if self._model is not None and self._streams == streams:
             fit_gallery(self._model, source)
             return self._model
         self._model = make_model(source, TextConfig(encoder=text_encoder()), towers_of(store))
-        self._bank, self._streams = encoded_bank(self._model), now["streams"]
+        self._bank, self._streams = encoded_bank(self._model), streams
         return self._model
 
 

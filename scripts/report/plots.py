@@ -37,15 +37,10 @@ LISTED = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_00
 MUTED = COLOURS["muted"]
 # a name may hold $; the font measures text, and the page's own shows it
 STYLE: Any = {"svg.fonttype": "none", "font.size": 12, "font.family": ["DejaVu Sans"], "text.usetex": False}
-STYLE |= {
-    "text.parse_math": False,
-    "text.color": COLOURS["ink"],
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": MUTED,
-}
+STYLE |= {"text.parse_math": False, "text.color": COLOURS["ink"], "axes.edgecolor": MUTED}
 STYLE |= {"axes.spines.top": False, "axes.spines.right": False, "axes.labelsize": 12, "xtick.color": MUTED}
 STYLE |= {"ytick.color": MUTED, "ytick.major.size": 0, "grid.color": COLOURS["grid"], "lines.linewidth": 2.2}
-STYLE |= {"lines.scale_dashes": False, "legend.frameon": False}
+STYLE |= {"axes.labelcolor": MUTED, "lines.scale_dashes": False, "legend.frameon": False}
 
 
 @dataclass(frozen=True)

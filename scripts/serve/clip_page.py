@@ -22,10 +22,11 @@ from scripts.serve.asked import Asked
 from scripts.serve.keys import key_of, name_of
 from scripts.serve.media import play_of, unless_gone
 from scripts.serve.page import live
+from scripts.serve.progress import Progress
 from scripts.serve.rendering import rendered
 from scripts.serve.schema import request_of
 from scripts.serve.service import Gone
-from scripts.serve.view import ABSENT, Card, Cards, span
+from scripts.serve.view import Card, Cards, absent, span
 
 AROUND, LINES = 4, 200  # neighbours on each side, lines
 KINDS = {"speech": "said", "text": "written"}  # streams of words
@@ -92,9 +93,10 @@ async def captions(key: str, request: Request) -> Response:
 
 async def _answer(template: str, level: int, key: str, request: Request) -> Response:
     asked = Asked.of(request.query_params.multi_items())
-    media = request.app.state.settings.videos is not None
+    settings = request.app.state.settings
+    media, progress = settings.videos is not None, settings.progress
     name = name_of(key)
-    viewed = request.app.state.service.run(lambda searcher: _view(searcher, name, asked, media))
+    viewed = request.app.state.service.run(lambda searcher: _view(searcher, name, asked, media, progress))
     view: ClipView = await unless_gone(request, viewed)
     play = await unless_gone(request, play_of(request.app, key))
     return rendered(
@@ -120,7 +122,7 @@ def _facts(searcher: Searcher, name: str) -> dict[str, Any]:
     return searcher.video_index.facts(name)
 
 
-def _view(searcher: Searcher, name: str, asked: Asked, media: bool) -> ClipView:
+def _view(searcher: Searcher, name: str, asked: Asked, media: bool, progress: Progress | None) -> ClipView:
     known, request = _facts(searcher, name), request_of(asked.pairs)[0] if asked.pairs else None
     moment = known["clip_id"], known["video"], known["start_s"], known["end_s"]
     hit = Hit(0, *moment, 0.0, {})
@@ -130,7 +132,7 @@ def _view(searcher: Searcher, name: str, asked: Asked, media: bool) -> ClipView:
         except InputError:
             request = None  # nothing that it compares by
     like = Asked((("like", name),))
-    cards = Cards(request, searcher.modalities, media=media)
+    cards = Cards(request, searcher.modalities, media=media, progress=progress)
     cards.scale([hit])
     lines, around = _lines(known), searcher.video_index.clips_of(known["video"])
     here = next((place for place, clip in enumerate(around) if clip.clip_id == name), 0)
@@ -141,7 +143,7 @@ def _view(searcher: Searcher, name: str, asked: Asked, media: bool) -> ClipView:
         lines[:LINES],
         max(len(lines) - LINES, 0),
         [(stream, like.link(add=(("only", stream),))) for stream in known["streams"]],
-        [*_about(known)],
+        [*_about(known, progress)],
         [Neighbour(key_of(around[at].clip_id), span(Hit(0, *around[at][:4], 0.0, {})), at - here) for at in near],
     )
 
@@ -156,7 +158,7 @@ def _lines(known: Mapping[str, Any]) -> list[Line]:
     return sorted(found, key=lambda line: (line.start_s, line.end_s))
 
 
-def _about(known: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _about(known: Mapping[str, Any], progress: Progress | None) -> Iterator[tuple[str, str]]:
     """Names and values: the file's own, then those of the metadata."""
     columns = {name: value for name, value in known["columns"].items() if value is not None}
     number = {name: it for name in NUMBERS if isinstance(it := columns.get(name), (int, float))}
@@ -165,7 +167,7 @@ def _about(known: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "length", f"{known['end_s'] - known['start_s']:.1f} s"
     yield "streams", ", ".join(known["streams"]) or "none"
     if known["missing"]:
-        yield "missing", ", ".join(ABSENT.get(name, f"no {name}") for name in known["missing"])
+        yield "missing", ", ".join(absent(name, known["video"], progress) for name in known["missing"])
     seconds, size, *pixels, fps, rate = map(number.get, NUMBERS)
     if seconds:
         yield "length of the file", clock(seconds)

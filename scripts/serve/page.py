@@ -15,6 +15,7 @@ from itertools import compress
 from typing import Any, NamedTuple, get_args
 from urllib.parse import urlencode
 
+import pyarrow as pa
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response
 
@@ -232,7 +233,8 @@ def _shown(request: Request, asked: Asked, library: Library, page: Page | None) 
             ("by_video", "status", "more"), ""
         )
     media = request.app.state.settings.videos is not None
-    cards = Cards(page.request, library.names, query=query_of(page.request), media=media)
+    progress = request.app.state.settings.progress
+    cards = Cards(page.request, library.names, query=query_of(page.request), media=media, progress=progress)
     scale = cards.scale((hit for one in page.found for hit in one.hits), request.query_params.get("scale", ""))
     return {
         "groups": [(one, [*map(cards.card, one.hits)]) for one in page.found],
@@ -295,8 +297,8 @@ def _counted(searcher: Searcher) -> tuple[Any, Library]:
     videos = {video for table in tables for video in table["video"].unique().to_pylist()}
     first: list[Hit] = []
     for table in tables:
-        rows = [*range(0, len(table), max(len(snapshot) // SHOWN, 1))][: SHOWN - len(first)]
-        some = table.select(["clip_id", "video", "start_s", "end_s"]).take(rows).to_pylist()
+        rows = range(0, len(table), max(len(snapshot) // SHOWN, 1))[: SHOWN - len(first)]
+        some = table.select(["clip_id", "video", "start_s", "end_s"]).take(pa.array(rows, pa.int64())).to_pylist()
         first += [Hit(0, row["clip_id"], row["video"], row["start_s"], row["end_s"], 0.0, {}) for row in some]
     streams = [Stream(name, colour, have[name]) for name, colour in colours(names).items()]
     return snapshot, Library(len(snapshot), len(videos), streams, first)

@@ -13,10 +13,12 @@ from urllib.parse import urlencode
 from index import Hit, Request
 from scripts.console import clock
 from scripts.serve.keys import key_of
+from scripts.serve.progress import Progress
 from scripts.serve.rendering import colours
 
 ABSENT = {"audio": "no sound", "face": "no face", "speech": "nothing said", "text": "nothing written"}
 TELLS = {"speech": "says", "text": "shows"}  # how words came, by the expert that found them
+UNREAD = ("waiting", "copying", "reading")  # states of files of which more will be read
 LARGEST = 1e9  # of a scale
 
 
@@ -52,9 +54,16 @@ class Cards:
     """Makes the cards of one page."""
 
     def __init__(
-        self, request: Request | None, experts: tuple[str, ...], *, query: str = "", media: bool = False
+        self,
+        request: Request | None,
+        experts: tuple[str, ...],
+        *,
+        query: str = "",
+        media: bool = False,
+        progress: Progress | None = None,
     ) -> None:
         """request: None shows no scores; query: urlencoded, for links to clips; media: there are pictures."""
+        self.progress = progress
         self.scored, self.media, self.query = (
             request is not None and request.asks,
             media,
@@ -100,10 +109,18 @@ class Cards:
     def _bar(self, hit: Hit, name: str) -> Bar:
         share, colour = hit.experts.get(name), self.colours[name]
         if share is None or not share.weight:
-            return Bar(name, colour, "not counted" if share else ABSENT.get(name, f"no {name}"))
+            return Bar(name, colour, "not counted" if share else absent(name, hit.video, self.progress))
         start, end = sorted(map(self._place, (0.0, share.contribution)))
         part = share.contribution
         return Bar(name, colour, "", part, start, round(end - start, 2), share.weight, share.similarity)
+
+
+def absent(name: str, video: str, progress: Progress | None) -> str:
+    """Why a clip lacks a stream; progress: of a library in which it may only not be read yet."""
+    file = progress.files.get(video) if progress is not None else None
+    if file is not None and file.state in UNREAD and name not in file.streams:
+        return "not read yet"
+    return ABSENT.get(name, f"no {name}")
 
 
 def span(hit: Hit) -> str:

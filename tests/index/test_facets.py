@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 
 from index.facets import BARS, facets
 from index.request import Request
-from index.selection import selection_of
 from index.storage.writer import IndexWriter
-from index.video_index import VideoIndex
+from index.video_index import VideoIndex, selection_of
 from mee.errors import InputError
 from mee.layout import Layout
 from tests.index.galleries import in_memory

@@ -12,8 +12,8 @@ from scripts.build_index import main as build_index
 from scripts.evaluate import main as evaluate
 from scripts.gallery import main as gallery
 from scripts.import_features import main as import_features
-from scripts.library import main as library
 from scripts.open.command import main as open_folder
+from scripts.open.library import main as library
 from scripts.overlap import main as overlap
 from scripts.precompute import main as precompute
 from scripts.search import main as search

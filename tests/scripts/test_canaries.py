@@ -5,6 +5,7 @@ out of its folder would succeed. The kernel reports each opening of them (inotif
 does it; afterwards their names, bytes and times are those of before. A pipe in the place of a file is not opened.
 """
 
+import asyncio
 import ctypes
 import json
 import os
@@ -45,9 +46,12 @@ FAST += ("import new a=evil.h5", "import new a=arrays", "report result.json", "l
 
 
 async def ask_all(app, *_):
-    """In the place of a server that listens: every route once, or each clip."""
+    """In the place of a server that listens: every route once, or each clip, when all is read."""
     from httpx import ASGITransport, AsyncClient
 
+    progress = app.state.settings.progress
+    while progress is not None and not progress.status.done:
+        await asyncio.sleep(0.1)
     parts = ("", "/thumb", "/strip", "/media", "/moment.mp4")
     paths = [f"/api/clips/{key_of(name)}{part}" for name in ("clip1.mp4", "clip8.mp4") for part in parts]
     paths += ["/?q=word", f"/clip/{key_of('clip8.mp4')}", "/api/search?q=word", "/api/facets", "/api/info"]
@@ -312,7 +316,7 @@ READERS = (  # of each kind of directory, the commands that read it
         "gallery normalise index --bank captions.csv; index store model index;"
         f"index store model index --overwrite; {SERVE}",
     ),
-    (RESULT[3:], f"{SERVE}; open videos --port 0 --no-browser"),
+    (RESULT[3:], f"{SERVE}; open videos --port 0 --no-browser --preset offline"),
     (LIBRARY, "library list; library forget --all"),
     (IMPORT, "import new a=evil.h5; import new a=arrays"),
     (

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mee.evaluation.config import EvaluateScoresConfig, NormaliseConfig
 from mee.evaluation.evaluate import evaluate_scores as evaluation_of
-from mee.evaluation.paired import clustered_errors
+from mee.evaluation.metrics import clustered_errors
 from mee.evaluation.result import read_result
 from mee.evaluation.retrieval import Retrieval
 from scripts.evaluate import main

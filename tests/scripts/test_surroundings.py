@@ -26,7 +26,7 @@ SURROUNDINGS = {  # how a shell runs a command there, and the exit codes that ar
     "a deleted folder": ("mkdir gone && cd gone && rmdir ../gone && {}", (0, 1, 2)),
 }
 COMMANDS = {
-    "report": "report result.json", "help": "--help",
+    "report": "report result.json", "help": "--help", "library": "library list",
     "page": "report result.json --videos videos --out page.html", "list": "store list store --clips",
     "gallery": "gallery list index --clips", "search": "search index 'a thing' --top 2",
     "explain": "explain model 'a thing' --out .",

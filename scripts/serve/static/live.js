@@ -7,17 +7,19 @@
 import { answering, show } from "./search.js";
 
 const SOON_MS = 2000, LATER_MS = 15_000, SAY_MS = 10_000; // between questions, while all is read; between sentences
-const LOST = "The server does not answer any more; start it again, then load the page again.";
+const LOST = "The server does not answer; start it again.";
 const news = document.getElementById("news");
 const button = document.getElementById("show");
 const reading = () => document.getElementById("reading");
 const clips = () => Number(reading().dataset.clips);
 const places = () => document.querySelectorAll("#hits > .empty");
 const listed = () => document.querySelectorAll("#files > li");
+const shows = () => answering() || document.querySelector("#results[data-fill]"); // what is new, when it is asked to
+const onPage = () => (answering() ? 0 : document.querySelectorAll("#hits .hit[data-key]").length);
 let seen = 0; // clips, when the page showed what there is
 let said = 0, told = 0; // when, and how many
 let failures = 0;
-let timer = 0;
+let timer = 0; // null: a question is on its way
 
 /** Make one element like another; what is the same stays, with its focus. */
 function morph(old, fresh) {
@@ -38,14 +40,12 @@ async function ask(cards) {
   const params = new URLSearchParams(document.getElementById("files") ? location.search : "");
   if (document.getElementById("files")) params.set("files", "1");
   if (cards !== null) params.set("cards", cards);
-  const answer = await fetch(`/progress?${params}`);
+  const answer = await fetch(`/progress?${params}`, { signal: AbortSignal.timeout(LATER_MS) });
   if (!answer.ok) throw new Error(answer.status);
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   for (const part of fresh.querySelectorAll("#reading, #progress, #found, #files > li")) {
     const old = document.getElementById(part.id);
-    if (!old) continue;
-    if (part.id === "reading" && !reading().dataset.clips) delete part.dataset.clips;
-    morph(old, part);
+    if (old) morph(old, part);
   }
   const there = [...listed()].map((row) => row.id).join();
   if (listed().length && there !== [...fresh.querySelectorAll("#files > li")].map((row) => row.id).join()) {
@@ -63,6 +63,7 @@ function place(fresh, more = false) {
     const [empty] = places();
     if (empty) empty.replaceWith(card);
     else if (more) document.getElementById("hits").append(card);
+    else break;
     first ??= card;
   }
   if (first) document.dispatchEvent(new Event("mee:hits"));
@@ -76,20 +77,24 @@ function tell() {
   if (count === told || Date.now() - said < SAY_MS) return;
   [told, said] = [count, Date.now()];
   news.textContent = count ? `${count} new ${count === 1 ? "moment" : "moments"}` : "";
-  button.hidden = !count;
+  button.hidden = !count || onPage() >= clips();
+  if (onPage() >= clips()) seen = clips(); // they are on the page already
 }
 
 async function turn() {
+  if (timer === null) return;
   clearTimeout(timer);
+  timer = null;
   try {
     const empty = places().length;
-    place(await ask(empty ? document.querySelectorAll("#hits .hit[data-key]").length : null));
+    place(await ask(empty ? onPage() : null));
     failures = 0;
     if (answering() && !seen && clips() && document.querySelector("#results[data-none]")) await renew();
-    else if (reading().dataset.clips) tell();
+    else if (shows()) tell();
   } catch {
     failures += 1;
     if (failures > 1) {
+      news.parentElement.className = "lost";
       news.textContent = LOST;
       return;
     }
@@ -113,6 +118,6 @@ if (reading()) {
     const first = await renew();
     (first?.querySelector("a") ?? document.getElementById("results")).focus({ preventScroll: !first });
   });
-  document.addEventListener("visibilitychange", () => !document.hidden && failures < 2 && turn());
+  document.addEventListener("visibilitychange", () => !document.hidden && turn());
   timer = setTimeout(turn, SOON_MS);
 }

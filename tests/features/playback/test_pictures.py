@@ -9,7 +9,7 @@ import pytest
 
 from features.errors import MediaError
 from features.media import key_frames, probe_file
-from features.playback.pictures import film_strip, thumbnail
+from features.playback.moment import film_strip, thumbnail
 
 GROUPS = {"options": {"g": "20", "bf": "2", "sc_threshold": "0"}}  # a key frame every two seconds
 # container, codec

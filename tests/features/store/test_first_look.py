@@ -11,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.errors import InputError
-from features.extractors.base import Fingerprint
+from features.extractors.base import LOOKS, Fingerprint
 from features.store.feature_store import FeatureStore
 from features.store.first_look import SoFar
-from features.store.layout import LOOKS
 from features.store.manifest import declare
 from features.store.upkeep import drop_videos
 from features.store.writer import StoreWriter

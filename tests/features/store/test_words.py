@@ -12,13 +12,12 @@ from hypothesis import strategies as st
 
 from features.errors import InputError, MediaError
 from features.extractors.base import LONGEST_LINE, MOST_TEXT, Stream, Words
-from features.store.export import export_stream
+from features.store.export import as_csv, as_vtt, export_stream, vtt_path, words_table
 from features.store.feature_store import FeatureStore
 from features.store.manifest import declare
 from features.store.merge import merge_stores
 from features.store.summary import summarise
 from features.store.verify import check_store, repair
-from features.store.words_export import as_csv, as_vtt, vtt_path, words_table
 from features.store.writer import checked, clear_overwritten
 from tests.features.small_stores import quiet, shard_of, wrong
 

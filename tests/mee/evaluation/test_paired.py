@@ -8,8 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mee.evaluation.metrics import query_values, retrieval_metrics
-from mee.evaluation.paired import clustered_errors, paired_difference
+from mee.evaluation.metrics import clustered_errors, paired_difference, query_values, retrieval_metrics
 from mee.evaluation.result import Direction
 
 

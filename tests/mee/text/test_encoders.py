@@ -14,8 +14,7 @@ from mee.evaluation.retrieval import Retrieval
 from mee.layers.transformer import Padding
 from mee.model import MEE
 from mee.text.config import TextConfig
-from mee.text.recurrent import RecurrentEncoder
-from mee.text.transformer import TransformerEncoder
+from mee.text.transformer import RecurrentEncoder, TransformerEncoder
 from mee.training.config import TrainConfig
 from mee.training.state import learnt_state
 from mee.training.trainer import Trainer, make_optimiser

@@ -21,9 +21,16 @@ FAKE = Path(__file__).with_name("fake_conductor.py")
 
 
 @pytest.fixture(scope="session")
-def index(tmp_path_factory, model_config, make_source):
+def indexes(tmp_path_factory, model_config, make_source):
+    """Of one of the files, and of two."""
+    place = tmp_path_factory.mktemp
+    return [build(place("open"), 0, NAMES[:number], model_config, make_source) for number in (1, 2)]
+
+
+@pytest.fixture(scope="session")
+def index(indexes):
     """Of two of the files."""
-    return build(tmp_path_factory.mktemp("open"), 0, NAMES[:2], model_config, make_source)
+    return indexes[1]
 
 
 @pytest.fixture(autouse=True)
@@ -55,13 +62,14 @@ def said(states, **status):
 
 
 @pytest.fixture
-def read(index, tmp_path):
+def read(indexes, tmp_path):
     """The script of a reading that is done when the file `on` is there."""
     return [
         said("waiting waiting waiting", step="looking", note="a note"),
-        ["index", str(index)],
-        said("reading waiting waiting", step="first looks", clips=2, left_s=9.0, share=0.3),
+        ["index", str(indexes[0])],
+        said("reading waiting waiting", step="first looks", clips=1, left_s=9.0, share=0.3),
         ["wait for", str(tmp_path / "on")],
+        ["index", str(indexes[1])],
         said("done done problem", step="done", clips=2, share=1.0, done=True),
     ]
 

@@ -22,6 +22,7 @@ for what, its in plays[min(number, len(plays) - 1)]:
         sys.stdout.write(its)
         sys.stdout.flush()
     elif what == "index":
+        shutil.rmtree(state / "index", ignore_errors=True)
         shutil.copytree(its, state / "index")
     elif what == "wait for":
         while not Path(its).exists():

@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from scripts.library import main
 from scripts.open import LibraryState
+from scripts.open.library import main
 
 
 @pytest.fixture

@@ -1,9 +1,11 @@
 """The page as HTML: it shows what the index finds, its links lead to what they say, and no name is markup."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given
@@ -16,6 +18,7 @@ from mee.encode import encode_gallery
 from mee.errors import visible
 from mee.model import MEE
 from mee.text.transformer import TransformerEncoder
+from scripts.serve import page as pages
 from scripts.serve.asked import Asked, chips
 from scripts.serve.keys import key_of, name_of
 from scripts.serve.rendering import COLOURS, colours, number, short
@@ -331,3 +334,27 @@ def test_small_texts():
         assert cards.scale([], wrong) == "0/0"
         assert cards.zero == 0
     assert (cards.scale([], "-1/3"), cards.zero) == ("-1/3", 25.0)
+
+
+@pytest.mark.parametrize("sizes", [(30, 5), (5, 30), (0,), (3,)])
+def test_the_first_clips_are_spread_over_all_segments_until_there_are_enough(sizes):
+    columns = {"clip_id": "string", "video": "string", "start_s": "double", "end_s": "double"}
+    tables = [
+        pa.table(
+            [pa.array(range(100 * number, 100 * number + size), "int64").cast(kind) for kind in columns.values()],
+            [*columns],
+        )
+        for number, size in enumerate(sizes)
+    ]
+
+    class Snapshot:
+        partitions = ()
+        segments = tuple(SimpleNamespace(live_table=lambda table=table: table) for table in tables)
+
+        def __len__(self):
+            return sum(sizes)
+
+    searcher = SimpleNamespace(video_index=SimpleNamespace(snapshot=Snapshot()), modalities=())
+    first = pages._counted(searcher)[1].first
+    assert len(first) == min(sum(sizes), pages.SHOWN)
+    assert len({hit.clip_id for hit in first}) == len(first)

@@ -26,7 +26,7 @@ from features.playback import default_folder
 from mee.errors import InputError, count, did_you_mean, name_id
 from mee.files import check_folder
 from scripts.console import COULD_NOT, DONE, complain, errors_as_sentences, parse_form, print_line, print_table
-from scripts.open import LibraryState, all_libraries, forget_leftovers, libraries_folder, size_of
+from scripts.open.state import LibraryState, all_libraries, libraries_folder, size_of
 
 CONVERTED = "(converted for playing)"  # the row of what all pages share
 
@@ -45,17 +45,11 @@ class ListArgs:
             for each in found:
                 print(json.dumps(each))
             return DONE
-        rows = [
-            [
-                each["name"],
-                each["folder"],
-                "yes" if each.get("open") else "",
-                time.strftime("%Y-%m-%d %H:%M", time.localtime(each["opened"])) if each.get("opened") else "",
-                f"{each['moments']:,}" if "moments" in each else "",
-                decimal(each["bytes"]),
-            ]
-            for each in found
-        ]
+        rows = []
+        for each in found:
+            opened = time.strftime("%Y-%m-%d %H:%M", time.localtime(each["opened"])) if each.get("opened") else ""
+            now, moments = "yes" if each.get("open") else "", f"{each['moments']:,}" if "moments" in each else ""
+            rows.append([each["name"], each["folder"], now, opened, moments, decimal(each["bytes"])])
         total = decimal(sum(each["bytes"] for each in found))
         title = f"{count(len(all_libraries()), 'library', 'libraries')} in {libraries_folder()}, {total}"
         print_table(title, ["name", "folder", "open", "last opened", "moments", "on disk"], rows, words=4)
@@ -75,7 +69,7 @@ class ForgetArgs:
 
     def run(self) -> int:
         states = all_libraries() if self.all else list(map(_named, self.folders))
-        freed, code = forget_leftovers(), DONE
+        freed, code = 0, DONE
         for state in states:
             size = size_of(state.directory)
             if state.forget():

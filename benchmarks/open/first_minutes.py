@@ -58,9 +58,8 @@ Facts = dict[str, Any]
 @dataclass(frozen=True)
 class Args:
     videos: Positional[Path]  # folder
-    captions: Path | None = (
-        None  # video or video_id, without endings or with them; caption; kind: not those of "query"
-    )
+    # video or video_id, with an ending or without; caption; kind: those of "query" are left out
+    captions: Path | None = None
     runs: int = 3
     picture: Path | None = None  # of R@10 and the share of videos over time
 

@@ -58,9 +58,8 @@ Facts = dict[str, Any]
 @dataclass(frozen=True)
 class Args:
     videos: Positional[Path]  # folder
-    captions: Path | None = (
-        None  # video or video_id, without endings or with them; caption; kind: not those of "query"
-    )
+    # video or video_id, with an ending or without; caption; kind: those of "query" are left out
+    captions: Path | None = None
     runs: int = 3
     picture: Path | None = None  # of R@10 and the share of videos over time
 
@@ -148,10 +147,11 @@ def grown(copies: Sequence[Facts], captions: Path) -> Iterator[Facts]:
 
 
 def scores(index: VideoIndex, queries: Queries, videos: Sequence[str]) -> NDArray[np.float32]:
-    """(Q, V) of the best clip of each video; -inf: it has none that is found."""
-    ranked = index.rank(index.scaled(queries), len(index))
-    column = {name: number for number, name in enumerate(videos)}
-    place = {clip: column[video] for clip, video in clips_of(index).items() if video in column}
+    """(Q, V) of the best clip of each video; -inf: it has none among the best."""
+    column, clips = {name: number for number, name in enumerate(videos)}, clips_of(index)
+    place = {clip: column[video] for clip, video in clips.items() if video in column}
+    depth = 4 * K * -(-len(clips) // len({*clips.values()}))  # who is behind so many clips is not among K videos
+    ranked = index.rank(index.scaled(queries), depth)
     found = np.full((len(queries), len(videos)), -np.inf, np.float32)
     for row, ids, values in zip(found, ranked.ids, ranked.scores):
         for clip, value in reversed([*zip(ids, values)]):  # a video's best clip comes last

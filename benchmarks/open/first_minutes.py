@@ -180,7 +180,7 @@ def draw(growth: Sequence[Mapping[str, Any]], facts: Mapping[str, Any], picture:
     for values, colour, words in ((share, GREY, "videos that can be found"), (r10, BLUE, "R@10 of all captions")):
         axes.step(after, values, where="post", color=colour, linewidth=2)
         spot = (after[-1], values[-1])
-        axes.annotate(words, spot, (-4, -14), textcoords="offset points", ha="right", color=colour)
+        axes.annotate(words, spot, (-4, -22), textcoords="offset points", ha="right", color=colour)
     for name, side in zip(TIMES[1:4], ("right", "left", "center")):  # the first two may be close
         axes.axvline(facts[name], color="#c9c9c9", linewidth=0.8, zorder=0)
         axes.text(facts[name], 105, name, ha=side, color=GREY, fontsize=8)

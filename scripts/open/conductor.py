@@ -257,8 +257,8 @@ class Conductor:
             self._end(job)
             raise
         self._end(job)
-        if each.first_look or time.monotonic() > self._brought + APART * self.upkeep.took:
-            self._bring_up()
+        if each.first_look or job.tasks:
+            self._bring_up(final=True)  # what is usual is of all clips that are read so far
 
     def _end(self, job: Job) -> None:
         """Take note of what a job has made; what it found under another name is dropped under the old one."""

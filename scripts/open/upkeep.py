@@ -1,7 +1,7 @@
 """Upkeep: the model and the index of a library that is still read.
 
     model     made of what is searchable; again when a stream has grown by half since, because what is usual in a
-              gallery is taken off; at the end again if anything has changed, of many clips more than 5 %
+              gallery is taken off; after each pass again if anything has changed, of many clips more than 5 %
     index     brought up with the model; made again with another one
 
 So in the end both are what mee model and mee index make of the same store. What is damaged is made again.

@@ -112,8 +112,7 @@ class Conductor:
         """Look at the folder, and read what is not read yet.
 
         Raises:
-            NewFiles, Away: before all is read.
-            InputError, OSError: something cannot be written or used.
+            NewFiles, Away, InputError, OSError: before all is read.
         """
         if not self.passes:
             self._read_stores()
@@ -138,6 +137,8 @@ class Conductor:
                 if number < 2 or any(isinstance(one, OSError) for one in causes(error)):
                     raise
                 notes.append(f"{each.step} is left out: {error}")
+        if self._new:  # they came after passes that they need
+            raise NewFiles
         for directory in (self.state.first, self.state.store):
             self._drop(directory, expired)
         self._bring_up(final=True)
@@ -145,8 +146,8 @@ class Conductor:
         self._note_gone()
         self._todo, self._pause = False, AGAIN_S
         note, done = " ".join(notes) or self.messages.status.note, not self.seen.copying
-        status = {"step": "all is read" if done else "waiting for files that are still copied", "share": 1.0}
-        self.messages.send(now=True, **status, left_s=0.0, done=done, problem="", note=note)
+        step = "all is read" if done else "waiting for files that are still copied"
+        self.messages.send(now=True, step=step, share=1.0, left_s=0.0, done=done, problem="", note=note)
 
     def _choose(self) -> None:
         """Decide what the library is read with."""
@@ -331,10 +332,8 @@ class Conductor:
             here = tuple(word for word in dict.fromkeys(words) if is_here(word))
             declare_streams(self.state.store, PrecomputeConfig(streams=here))
             self._declared = True
-        there = (
-            set[str](self.seen.library.videos).union(self.seen.copying, *self._done.values()) - self.gone.keys()
-        )
-        self.upkeep.bring_up(there, final=final)
+        there = set[str](self.seen.library.videos).union(self.seen.copying, *self._done.values())
+        self.upkeep.bring_up(there - self.gone.keys(), final=final)
         self._brought = time.monotonic()
         self.messages.send(now=True, clips=self.upkeep.clips, note=self.upkeep.note or self.messages.status.note)
 

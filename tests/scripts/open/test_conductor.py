@@ -377,3 +377,24 @@ def test_a_full_disk_is_known_by_what_any_library_says_of_it(tmp_path):
     error.__cause__ = ValueError(f"I/O error: {os.strerror(errno.ENOSPC)} (os error 28)")
     assert "disk is full" in passing(error, tmp_path)
     assert passing(ValueError("something else"), tmp_path) == ""
+
+
+def test_files_that_come_during_the_last_pass_are_read_by_all(made, folder, media, monkeypatch):
+    one = made()
+    last, read = folder / "late.mp4", one._pass
+
+    def read_late(each):
+        if each is one.passes[-1] and not last.exists():
+            written(last, media, 3)
+            while one.follower.look().copying:
+                time.sleep(0.1)
+            one._look()
+        read(each)
+
+    monkeypatch.setattr(one, "_pass", read_late)
+    with one.follower:
+        with pytest.raises(NewFiles):
+            one.round()
+        assert not one.messages.out.progress.status.done
+        one.round()
+    assert one.messages.out.states["late.mp4"] == "done"

@@ -52,7 +52,7 @@ ARROWS: dict[str, dict[str, str]] = {
         "serve": "scripts",
     },
 }
-PRODUCT_LINES, PRODUCT_FILES, TEST_LINES, BENCHMARK_LINES = 42_500, 259, 42_700, 5_100
+PRODUCT_LINES, PRODUCT_FILES, TEST_LINES, BENCHMARK_LINES = 42_500, 259, 42_750, 5_100
 FILE_LINES, FOLDER_MODULES = 400, 16
 REACHED = {"search": 61, "evaluate": 73, "precompute": 66}  # files, at most
 HEAVY = ("torch", "transformers", "accelerate", "pandas", "cv2", "av", "decord", "faiss", "skimage", "pyarrow")

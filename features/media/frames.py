@@ -40,6 +40,7 @@ SAME_SHAPE = 0.03  # proportions that differ by less are the same: sizes are rou
 Picture = TypeVar("Picture")
 Crop = tuple[int, int, int, int]  # stored rows cut off at the top and at the bottom, columns at the left and right
 NO_CROP: Crop = (0, 0, 0, 0)
+PLAIN = {"fflags": "+bitexact", "write_crc32": "0"}  # no bytes by chance, which may look like an element
 # of Matroska: the element after that of the picture, and its PixelCrop elements: name, length, content
 _PRIVATE, _CROPPED = b"\x63\xa2", re.compile(rb"\x54([\xaa\xbb\xcc\xdd])([\x81-\x84])(?=(.{4}))", re.DOTALL)
 
@@ -157,12 +158,12 @@ def container_crop(stream: VideoStream) -> Crop:
     """What the container crops. PyAV does not tell, but hands it on: here to the header of a file in memory."""
     written = io.BytesIO()
     try:
-        with av.open(written, "w", format="matroska") as output:
+        with av.open(written, "w", format="matroska", options=PLAIN) as output:
             output.add_stream_from_template(stream)
             output.start_encoding()
     except (av.FFmpegError, ValueError):  # of a codec that Matroska does not hold
         return NO_CROP
-    video = written.getvalue().partition(_PRIVATE)[0].rpartition(b"V_")[2]
+    video = written.getvalue().partition(b"V_")[2].partition(_PRIVATE)[0]
     found = {name: int.from_bytes(value[: size[0] & 15], "big") for name, size, value in _CROPPED.findall(video)}
     top, bottom, left, right = (found.get(name, 0) for name in (b"\xbb", b"\xaa", b"\xcc", b"\xdd"))
     return (top, bottom, left, right) if left + right < stream.width and top + bottom < stream.height else NO_CROP

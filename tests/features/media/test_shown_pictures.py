@@ -1,11 +1,14 @@
 """What of a video is on display: for how long, of which shape, without cropped edges, and without combing."""
 
+import io
 import struct
 
+import av
 import numpy as np
 import pytest
 
 from features.errors import MediaError
+from features.media import frames
 from features.media.clip import NO_SOUND, OK, FrameNeed, SoundNeed
 from features.media.library import Limits
 from features.media.probe import probe_file
@@ -154,3 +157,16 @@ def test_interlaced_pictures_do_not_comb(tmp_path, ffmpeg, kind, reader, says):
     assert np.abs(np.diff(pixels, axis=1)).mean() < 1
     assert (clip.source.width, clip.source.height) == (720, 576)
     says(clip.note)
+
+
+def test_what_the_container_crops_is_the_same_every_time(tmp_path, ffmpeg, monkeypatch):
+    """It is read off a header that is written; nothing in that may be drawn at random and look like a crop."""
+    path, written = tmp_path / "a.mp4", []
+    ffmpeg.run("-f", "lavfi", "-i", "color=blue:s=128x64:r=10:d=1", "-c:v", "libx264", path)
+    path.write_bytes(with_clean_aperture(path.read_bytes(), 95, 47, 33, -11))
+    real = io.BytesIO
+    monkeypatch.setattr(frames.io, "BytesIO", lambda: written.append(real()) or written[-1])
+    with av.open(path) as container:
+        crops = {frames.container_crop(container.streams.video[0]) for _ in range(20)}
+    assert len({each.getvalue() for each in written}) == len(crops) == 1
+    assert crops != {frames.NO_CROP}

@@ -18,7 +18,7 @@ import index
 from index import Hit, Searcher, VideoHits
 from mee.errors import InputError
 from scripts.serve import media, schema
-from scripts.serve.keys import key_of, name_of
+from scripts.serve.asked import key_of, name_of
 from scripts.serve.page import FILES, listed, progress_of
 from scripts.serve.progress import State
 from scripts.serve.schema import REF, documented, request_of, request_of_json

@@ -1,7 +1,12 @@
-"""Asked: the query of an address, as it was written; what links change, and forms show again."""
+"""Asked: the query of an address, as it was written; what links change, and forms show again.
+
+Clip and video ids are keys in addresses, base64url of their UTF-8: no dot, slash or percent sign.
+"""
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -9,12 +14,14 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from index import Facet
+from mee.errors import InputError
 from scripts.search import WEIGHTED
 
 STATE = ("token", "scale")  # of paging, not of the query
 ASKS = ("q", "also", "less", "like", "said", "written")
 CHIPS = {"also": "also", "less": "not", "like": "like", "video": "video", "said": "said", "written": "written"}
 PARTS = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`|[()\[\]{}]|\b(?:and|or)\b""", re.DOTALL)
+LONGEST = 8192  # letters of a key
 DEEPER = dict.fromkeys("([{", 1) | dict.fromkeys(")]}", -1)
 Pairs = tuple[tuple[str, str], ...]
 
@@ -146,3 +153,23 @@ def _told(value: Any) -> str:
         case (low, high):
             return f"{low:,g}" if low == high else f"{low:,g} – {high:,g}"
     return str(value) or "(empty)"
+
+
+def key_of(name: str) -> str:
+    """walk.mp4#t=10,20 -> d2Fsay5tcDQjdD0xMCwyMA"""
+    return base64.urlsafe_b64encode(name.encode("utf-8", "surrogatepass")).decode().rstrip("=")
+
+
+def name_of(key: str) -> str:
+    """The id of a key; an InputError where it is none."""
+    try:
+        if not 0 < len(key) <= LONGEST:
+            raise ValueError
+        name = base64.b64decode(key + "=" * (-len(key) % 4), altchars=b"-_", validate=True).decode(
+            "utf-8", "surrogatepass"
+        )
+        if key_of(name) != key:
+            raise ValueError
+    except (ValueError, binascii.Error):
+        raise InputError("this address names no clip; follow a link of a hit") from None
+    return name

@@ -18,8 +18,7 @@ from fastapi import APIRouter, Request, Response
 from index import Hit, Searcher
 from mee.errors import InputError, visible
 from scripts.console import clock
-from scripts.serve.asked import Asked
-from scripts.serve.keys import key_of, name_of
+from scripts.serve.asked import Asked, key_of, name_of
 from scripts.serve.media import play_of, unless_gone
 from scripts.serve.page import live
 from scripts.serve.progress import Progress

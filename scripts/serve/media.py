@@ -42,7 +42,7 @@ from features.playback import (
     work_inside,
     write_moment,
 )
-from scripts.serve.keys import name_of
+from scripts.serve.asked import name_of
 from scripts.serve.metrics import Metrics
 
 FORMAT = 1  # of what is in the cache; raised when it is made in another way

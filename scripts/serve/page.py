@@ -22,8 +22,7 @@ from fastapi.responses import Response
 import index
 from index import Hit, Searcher
 from mee.errors import InputError, count, name_id
-from scripts.serve.asked import ASKS, CHIPS, Asked, chips, choices
-from scripts.serve.keys import key_of
+from scripts.serve.asked import ASKS, CHIPS, Asked, chips, choices, key_of
 from scripts.serve.media import unless_gone
 from scripts.serve.progress import FileState, Progress, State
 from scripts.serve.rendering import colours, rendered

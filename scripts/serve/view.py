@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 from index import Hit, Request
 from scripts.console import clock
-from scripts.serve.keys import key_of
+from scripts.serve.asked import key_of
 from scripts.serve.progress import Progress
 from scripts.serve.rendering import colours
 

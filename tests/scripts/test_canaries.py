@@ -25,7 +25,7 @@ from safetensors.numpy import load_file
 from features.store.manifest import checksummed
 from index.storage.manifest import _checksum
 from scripts.cli import COMMANDS, main
-from scripts.serve.keys import key_of
+from scripts.serve.asked import key_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify")
 

@@ -13,7 +13,7 @@ from index import ENDINGS, Hit, Request, Said, Searcher
 from mee.errors import InputError
 from scripts.serve.api import EXPORTS
 from scripts.serve.app import EXAMPLES
-from scripts.serve.keys import key_of, name_of
+from scripts.serve.asked import key_of, name_of
 from scripts.serve.schema import query_of
 from scripts.serve.service import Busy, Page
 from tests.scripts.serve.conftest import build

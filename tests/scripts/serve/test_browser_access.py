@@ -4,7 +4,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from scripts.serve.keys import key_of
+from scripts.serve.asked import key_of
 from tests.scripts.serve import serve_browser
 
 pytestmark = pytest.mark.slow

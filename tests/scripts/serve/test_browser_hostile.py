@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import pytest
 
 from mee.errors import visible
-from scripts.serve.keys import key_of
+from scripts.serve.asked import key_of
 from tests.scripts.serve.serve_world import COLUMN, HOSTILE, RUNS, UTTERANCE, VALUE
 
 pytestmark = pytest.mark.slow

@@ -13,7 +13,7 @@ import uvicorn
 from index import IndexWriter, Searcher
 from scripts.serve import Progress, Service, create_app
 from scripts.serve.app import Settings
-from scripts.serve.keys import key_of
+from scripts.serve.asked import key_of
 from scripts.serve.page import SHOWN
 from tests.scripts.serve import serve_browser
 from tests.scripts.serve.test_browser_access import look_at

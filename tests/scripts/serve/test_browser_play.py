@@ -4,7 +4,7 @@ from itertools import cycle
 
 import pytest
 
-from scripts.serve.keys import key_of
+from scripts.serve.asked import key_of
 from tests.scripts.serve.serve_world import CLIP_S, PLAYED
 
 pytestmark = pytest.mark.slow

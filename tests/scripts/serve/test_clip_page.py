@@ -17,8 +17,8 @@ from index.storage.table import WORDS, Words
 from mee.errors import visible
 from mee.layout import Layout
 from scripts.serve import clip_page
+from scripts.serve.asked import key_of
 from scripts.serve.clip_page import LINES
-from scripts.serve.keys import key_of
 from scripts.serve.rendering import rendered
 from tests.scripts.report.conftest import Tree
 from tests.scripts.serve.serve_client import client_of

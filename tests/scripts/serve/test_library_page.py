@@ -9,7 +9,7 @@ import pytest
 from index import IndexWriter, Request, Searcher
 from scripts.serve import Progress
 from scripts.serve import service as service_module
-from scripts.serve.keys import key_of
+from scripts.serve.asked import key_of
 from scripts.serve.page import FILES, SHOWN
 from scripts.serve.rendering import left
 from scripts.serve.service import Busy, Service

@@ -18,7 +18,7 @@ from fastapi import FastAPI
 from features.files import open_inside
 from scripts.serve import media
 from scripts.serve.app import Settings
-from scripts.serve.keys import key_of
+from scripts.serve.asked import key_of
 from scripts.serve.metrics import Metrics
 from tests.scripts.serve import media_work
 

@@ -19,8 +19,7 @@ from mee.errors import visible
 from mee.model import MEE
 from mee.text.transformer import TransformerEncoder
 from scripts.serve import page as pages
-from scripts.serve.asked import Asked, chips
-from scripts.serve.keys import key_of, name_of
+from scripts.serve.asked import Asked, chips, key_of, name_of
 from scripts.serve.rendering import COLOURS, colours, number, short
 from scripts.serve.schema import request_of
 from scripts.serve.service import Busy, Service

@@ -15,7 +15,7 @@ from schemathesis.specs.openapi import checks as openapi
 
 from index import Request, Searcher
 from mee.errors import InputError
-from scripts.serve.keys import key_of
+from scripts.serve.asked import key_of
 from scripts.serve.schema import query_of, request_of, request_of_json
 from scripts.serve.service import TERMS
 from tests.scripts.serve.conftest import build

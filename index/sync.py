@@ -230,9 +230,13 @@ def write_text_side(folder: Path, model: MEE, beside: Path | None = None) -> Non
     made_of = text_digest(model)
     for there in [] if beside is None else sorted(beside.glob("text-*")):
         with suppress(InputError):
-            if TextSide(there, model.layout, whole=True).made_of == made_of:
-                for path in there.iterdir():
-                    _link(path, folder / path.name)
+            if (side := TextSide(there, model.layout, whole=True)).made_of == made_of:
+                for path in side.files:
+                    try:
+                        (folder / path.name).hardlink_to(path)
+                    except OSError:  # a file system without links
+                        shutil.copyfile(path, folder / path.name)
+                shutil.copyfile(there / TEXT_FACTS, folder / TEXT_FACTS)  # its time says when this one was made
                 return
     device = model.device
     try:
@@ -250,14 +254,6 @@ def write_text_side(folder: Path, model: MEE, beside: Path | None = None) -> Non
         one, other = getattr(found, name), getattr(wanted, name)
         if not np.allclose(one, other, rtol=CLOSE, atol=CLOSE):
             raise InputError(f"the exported {name} differ from the model's by {np.abs(one - other).max():.2g}")
-
-
-def _link(path: Path, copy: Path) -> None:
-    with suppress(OSError):
-        if path.name != TEXT_FACTS:  # its time says when this text side was made
-            copy.hardlink_to(path)
-            return
-    shutil.copyfile(path, copy)
 
 
 def _embedded(

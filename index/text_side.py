@@ -65,7 +65,7 @@ class TextSide:
             content, files = read_text_facts(folder)
             if content["format"] != FORMAT:
                 raise ValueError(f"it is of format {content['format']!r:.20}")
-            self.made_of = str(content.get("made_of"))
+            self.files, self.made_of = sorted(files), str(content.get("made_of"))
             self.made = (folder / TEXT_FACTS).stat().st_mtime  # in seconds
             self._nothing: list[int] = [int(token) for token in content["nothing"]]
             self._prompts = [str(prompt) for prompt in content["prompts"]]

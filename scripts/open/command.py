@@ -13,7 +13,6 @@ written into the folder: mee library list shows what is kept, mee library forget
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import shlex
 import signal
@@ -24,10 +23,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
-from urllib.parse import urlencode
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
@@ -41,7 +39,7 @@ from scripts.serve import Progress, bound, listen, need_packages, open_in_browse
 if TYPE_CHECKING:
     import socket
 
-    from index import Hit, Searcher
+    from index import Searcher
 
 HOST, PORT = "127.0.0.1", 8765
 PATIENCE_S = 20.0  # for a page that starts, or a process that ends; that takes 15 s at most
@@ -81,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if handle is not None:
                 return _open(args, state, handle)
         if (address := state.address()) is not None and _is_up(address):
-            return _join(args, address)
+            return _join(args, state, address)
         if time.monotonic() >= until:
             raise InputError(f"'{args.folder}' is open in another process whose page does not answer; stop it")
         time.sleep(0.2)
@@ -169,12 +167,7 @@ async def _answer(
     state: LibraryState, sentence: str, progress: Progress, changed: asyncio.Event, terminal: Terminal
 ) -> None:
     """Print the hits of what is read so far, as soon as there are any, and of all when all is read."""
-    from index import Request, Searcher
     from scripts.search import print_hits
-
-    def find() -> tuple[Searcher, Sequence[Any]]:
-        searcher = Searcher.load(state.index)  # as it is now: the page goes over to a new one a little later
-        return searcher, searcher.search([Request(sentence=sentence)])[0]
 
     before: Sequence[Any] | None = None
     tries = 0
@@ -185,7 +178,7 @@ async def _answer(
         if not state.index.exists() or (before is not None and not done):
             continue
         try:
-            searcher, hits = await asyncio.to_thread(find)
+            searcher, hits = await asyncio.to_thread(_found, state, sentence)
         except (InputError, OSError) as error:  # it is made again just now
             if (tries := tries + 1) == TRIES:
                 say(f'"{sentence}": {error}')
@@ -206,20 +199,29 @@ async def _answer(
         before = hits
 
 
+def _found(state: LibraryState, sentence: str) -> tuple[Searcher, Sequence[Any]]:
+    """Hits of the index as it is now: the page goes over to a new one a little later."""
+    from index import Request, Searcher
+
+    searcher = Searcher.load(state.index)
+    return searcher, searcher.search([Request(sentence=sentence)])[0]
+
+
 # ---- a folder that is open already
 
 
-def _join(args: OpenArgs, address: str) -> int:
-    """Show the page of another process, and ask it."""
+def _join(args: OpenArgs, state: LibraryState, address: str) -> int:
+    """Show the page of another process, and ask the index that it serves."""
     print_line(f"'{args.folder}' is open at {address}")
     browser = None if args.no_browser else _show(address)
     if args.sentence is not None:
         from scripts.search import print_hits
 
-        words = {"q": args.sentence.strip(), "top": 10, "size": 10}
-        answer = _asked(f"{address}api/search?{urlencode(words)}")
-        print_hits(f'"{args.sentence}"', list(map(_hit, answer["hits"])), list(answer["weights"]))
-        for note in answer["notes"]:
+        if not state.index.exists():
+            raise InputError("nothing can be searched for yet; the first moments come within a minute")
+        searcher, hits = _found(state, args.sentence)
+        print_hits(f'"{args.sentence}"', hits, searcher.modalities)
+        for note in searcher.text.unread.notes("sentences"):
             say(note)
     if browser is not None:
         browser.join(BROWSER_S)
@@ -234,35 +236,14 @@ def _show(address: str) -> threading.Thread | None:
 
 
 def _is_up(address: str) -> bool:
-    """Whether a server answers, whatever it says."""
+    """Whether a server of this machine answers, whatever it says; no proxy knows it."""
+    if not address.startswith(f"http://{HOST}:"):
+        return False
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        _asked(f"{address}healthz")
-    except InputError:
+        opener.open(f"{address}healthz", timeout=ASK_S).close()
+    except urllib.error.HTTPError:
         return True
     except OSError:
         return False
     return True
-
-
-def _asked(address: str) -> Any:
-    """The JSON of a server on this machine; no proxy knows it. InputError: it says why there is none."""
-    if not address.startswith(f"http://{HOST}:"):
-        raise OSError("an address of another machine")
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(address, timeout=ASK_S) as answer:
-            return json.load(answer)
-    except urllib.error.HTTPError as error:
-        with error:
-            raise InputError(str(json.load(error)["error"])) from None
-
-
-def _hit(found: dict[str, Any]) -> Hit:
-    """A hit of an answer."""
-    from index.hit import Hit, Said, Share
-
-    given = {each.name: found[each.name] for each in fields(Hit)}
-    parts = {name: {each.name: its[each.name] for each in fields(Share)} for name, its in found["experts"].items()}
-    given["experts"] = {name: Share(**part) for name, part in parts.items()}
-    given["words"] = {name: Said(**its) for name, its in found["words"].items()}
-    return Hit(**given)

@@ -84,7 +84,7 @@ class Conductor:
         self._seconds: dict[str, float] = {}  # of each video
         self._usual = USUAL_S
         self._tried: defaultdict[str, dict[Pass, Stamp | None]] = defaultdict(dict)  # where it failed, as it was
-        self._new = self._vanished = self._declared = self._away = False
+        self._new = self._fewer = self._vanished = self._declared = self._away = False
         self._todo = True
         self._brought, self._pause = time.monotonic(), AGAIN_S
 
@@ -124,13 +124,13 @@ class Conductor:
             if self.upkeep.clips and self.passes:  # what has gone in the meantime is hidden
                 self._bring_up()
         expired = self._expired()
-        if not (self._todo or expired) or not self.passes:
+        if not (self._todo or self._fewer or expired) or not self.passes:
             self.messages.send(now=True)
             return
         self.estimate.share = 0.0 if self._new else self.estimate.share
         self._new, notes = False, list[str]()
         self.messages.send(now=True, clips=self.upkeep.clips)
-        for number, each in enumerate(self.passes):
+        for number, each in enumerate(self.passes if self._todo else ()):
             try:
                 self._pass(each)
             except FeaturesInputError as error:
@@ -144,7 +144,7 @@ class Conductor:
         self._bring_up(final=True)
         self._read_stores()
         self._note_gone()
-        self._todo, self._pause = False, AGAIN_S
+        self._todo, self._fewer, self._pause = False, False, AGAIN_S
         note, done = " ".join(notes) or self.messages.status.note, not self.seen.copying
         step = "all is read" if done else "waiting for files that are still copied"
         self.messages.send(now=True, step=step, share=1.0, left_s=0.0, done=done, problem="", note=note)
@@ -185,7 +185,7 @@ class Conductor:
         if gone != self.gone:
             with whole_file(self.state.directory / "gone.json", "names of files") as aside:
                 aside.write_text(json.dumps(gone), encoding="utf-8")
-            hides, self.gone, self._todo = gone.keys() != self.gone.keys(), gone, True
+            hides, self.gone, self._fewer = gone.keys() != self.gone.keys(), gone, True
             if hides and self.upkeep.clips and self.passes:
                 self._bring_up()
         known = {*self.seen.library.videos, *self.seen.copying, *read}

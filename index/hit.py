@@ -82,16 +82,12 @@ class Hit:
 
 @dataclass(frozen=True)
 class VideoHits:
-    """A video that was found, with its best moments."""
+    """A video that was found, with its best moments, or with a sequence of them."""
 
     rank: int  # the first is 1
     video: str
-    hits: tuple[Hit, ...]  # at least one; their ranks count within the video
-
-    @property
-    def score(self) -> float:
-        """The score of its best moment."""
-        return self.hits[0].score
+    score: float  # of its best moment; of a sequence: the mean of its moments' scores
+    hits: tuple[Hit, ...]  # at least one; their ranks count within the video, in a sequence by time
 
     def to_dict(self) -> dict[str, Any]:
         """As plain containers, for JSON."""
@@ -205,8 +201,10 @@ def best_videos(first: Sequence[Hit], search: Search, *, top: int, moments: int)
     if moments > 1:
         _complete(best, search, moments)
     return [
-        VideoHits(rank, video, tuple(replace(hit, rank=n) for n, hit in enumerate(of_video[:moments], start=1)))
-        for rank, (video, of_video) in enumerate(best.items(), start=1)
+        VideoHits(
+            rank, video, hits[0].score, tuple(replace(hit, rank=n) for n, hit in enumerate(hits[:moments], 1))
+        )
+        for rank, (video, hits) in enumerate(best.items(), start=1)
     ]
 
 

@@ -1,16 +1,15 @@
-"""Searcher: requests -> hits. What a request means: its query vectors, and the clips that it may find.
+"""Searcher: requests -> hits.
 
-A sentence is encoded by the model. A clip that others should be like is its own query: its vectors as they are,
-with equal weights for its experts. Requests that only name words list the clips that have them, by video and time.
+Requests that only name words list the clips that have them, by video and time.
 """
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
-from functools import cache, cached_property
-from itertools import compress, groupby, islice
+from functools import cache
+from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -20,14 +19,12 @@ import numpy as np
 from index.exact import Ranked
 from index.hit import Hit, VideoHits, best_videos, first_count, hits_of, said
 from index.queries import Queries
-from index.request import Request
-from index.storage import Snapshot, text_name
-from index.text_side import TextSide
+from index.request import Meaning, Request, check_experts
+from index.storage import text_name
+from index.text_side import Text, TextSide
 from index.video_index import Masks, Matching, VideoIndex, both, selection_of
 from mee.checkpoint import changed_since, fingerprint
-from mee.errors import InputError, did_you_mean
-from mee.layout import Layout
-from mee.text import Unread, check_sentences
+from mee.errors import InputError
 
 if TYPE_CHECKING:
     import torch
@@ -35,49 +32,6 @@ if TYPE_CHECKING:
     from mee.model import MEE
 
 Answer = list[Hit] | list[VideoHits]
-HELD = 256  # sentences whose queries are kept
-
-
-@final
-class Text:
-    """Sentences -> queries: by the text side beside the index, or by the model, which loads torch."""
-
-    def __init__(self, load: Callable[[], MEE], exported: TextSide | None = None, reason: str = "") -> None:
-        """reason: why there is no text side to use."""
-        self._load, self._exported, self._reason = load, exported, reason
-        self.unread = Unread()  # of all sentences so far
-
-    def encode(self, sentences: Sequence[str]) -> Queries:
-        """A query for each sentence; an empty one is an InputError."""
-        check_sentences(sentences)
-        if self._exported is not None:
-            try:
-                found = self._exported.encode(sentences)
-                self.unread.look(self._exported.readers, sentences, words=True)
-                return found
-            except InputError as error:
-                self._exported, self._reason = None, str(error)
-        from mee.encode import encode_captions
-
-        self.unread.look(self.model.readers, sentences, words=True)
-        return Queries.of(encode_captions(self.model, sentences))
-
-    def unread_of(self, sentences: Sequence[str]) -> Unread:
-        """What is not read of some sentences alone, which were encoded before."""
-        readers = self.model.readers if self._exported is None else self._exported.readers
-        return Unread().look(readers, sentences, words=True)
-
-    @cached_property
-    def model(self) -> MEE:
-        """The model, in eval mode."""
-        return self._load().eval()
-
-    @property
-    def source(self) -> str:
-        """What encodes sentences, in words."""
-        if self._exported is not None:
-            return "sentences are encoded by the index's text side, without torch"
-        return f"sentences are encoded by the model, with torch: {self._reason}"
 
 
 @final
@@ -89,7 +43,7 @@ class Searcher:
             _check_layout(video_index, model)
         self.video_index = video_index
         self.text = model if isinstance(model, Text) else Text(lambda: model, reason="it was given")
-        self._held: tuple[Snapshot, dict[str, tuple[Queries, Queries]]] = video_index.snapshot, {}
+        self.meaning = Meaning(video_index, self.text)
 
     @classmethod
     def load(
@@ -190,7 +144,7 @@ class Searcher:
         Raises:
             InputError: as `search`.
         """
-        _check_experts(request, self.video_index.layout)
+        check_experts(request, self.video_index.layout)
         selection_of(request, self.video_index)
 
     def search(self, requests: Sequence[Request]) -> list[Answer]:
@@ -203,7 +157,7 @@ class Searcher:
                 nothing to compare by.
         """
         asking = [number for number, request in enumerate(requests) if request.asks]
-        queries = dict(zip(asking, self._queries_of([requests[number] for number in asking])))
+        queries = dict(zip(asking, self.meaning.of([requests[number] for number in asking])))
         together: dict[tuple[object, ...], list[int]] = {}
         for number in asking:
             together.setdefault(requests[number].shared, []).append(number)
@@ -223,7 +177,7 @@ class Searcher:
             return {}
         layout = self.video_index.layout
         every = np.ones((1, len(layout.names)), dtype=bool)
-        factors = self._queries_of([request], again=True)[0].factors(every, layout.missing)[0, 0]  # (T, M)
+        factors = self.meaning.of([request], again=True)[0].factors(every, layout.missing)[0, 0]  # (T, M)
         return {name: float(np.abs(its).sum()) for name, its in zip(layout.names, factors.T)}
 
     def explain(self, request: Request, clip_id: str) -> Hit:
@@ -246,7 +200,7 @@ class Searcher:
             listed = self._clips_of(selection or ())
             place = [its for _, _, its, _ in listed].index(clip_id)
             return self._with_words([_listed(place + 1, listed[place])], matching)[0]
-        query = self._queries_of([request], again=True)[0]
+        query = self.meaning.of([request], again=True)[0]
         for count in (request.top, len(index) + 1) if index.snapshot.segments[number].place(row) else ():
             ranked = index.rank(query, count, where=selection, plain=request.plain, exact=request.exact)
             if clip_id in ranked.ids[0]:
@@ -295,7 +249,7 @@ class Searcher:
         if not request.by_video:
             return hits(clips, request.top)
         videos = enumerate(islice(groupby(clips, key=itemgetter(0)), request.top), start=1)
-        return [VideoHits(rank, video, tuple(hits(its, request.moments))) for rank, (video, its) in videos]
+        return [VideoHits(rank, video, 0.0, tuple(hits(its, request.moments))) for rank, (video, its) in videos]
 
     def _clips_of(self, selection: Masks) -> list[tuple[Any, ...]]:
         """Video, start, id and end of clips, by video and time."""
@@ -320,58 +274,6 @@ class Searcher:
             hits[place] = replace(hit, words=hit.words | first)
         return hits
 
-    def _encoded(self, sentences: Sequence[str], again: bool) -> tuple[Queries, Queries]:
-        """Sentences as `Text.encode` has them and as `encode`; again: those of the last searches as they were."""
-        if self._held[0] is not self.video_index.snapshot:
-            self._held = self.video_index.snapshot, {}
-        held = self._held[1]
-        if again and all(sentence in held for sentence in sentences):
-            plain, text = zip(*(held[sentence] for sentence in sentences))
-            return Queries.stacked(plain), Queries.stacked(text)
-        whole = self.text.encode(sentences)
-        scaled = self.video_index.scaled(whole)
-        for row, sentence in enumerate(sentences[:HELD]):
-            held.pop(sentence, None)
-            held[sentence] = whole.part(np.array([row])), scaled.part(np.array([row]))
-        for sentence in list(held)[:-HELD]:
-            del held[sentence]
-        return whole, scaled
-
-    def _queries_of(self, requests: Sequence[Request], *, again: bool = False) -> list[Queries]:
-        """A single query for each request that has one; each sentence is encoded once; again: as `_encoded`."""
-        layout = self.video_index.layout
-        sentences = list(dict.fromkeys(sentence for request in requests for sentence in request.sentences))
-        plain, text = self._encoded(sentences, again) if sentences else (None, None)
-        reached = layout.names if plain is None else [*compress(layout.names, np.isfinite(plain.logits[0, 0]))]
-        for request in requests:
-            _check_experts(request, layout)
-            used = [
-                name
-                for name in request.only or layout.names
-                if not request.weights or request.weights.get(name, 0) > 0
-            ]
-            if request.sentences and not set(used) & set(reached):
-                others = f"give a clip alone (--like), or search by {' or '.join(reached)}, too"
-                raise InputError(f"no sentence reaches {', '.join(used)}: {others}")
-        row_of = {sentence: row for row, sentence in enumerate(sentences)}
-        queries = []
-        for request in requests:
-            weights = [1.0] * (request.sentence is not None) + [weight for weight, _ in request.also]
-            rows = [row_of[sentence] for sentence in request.sentences]
-            terms = [(weight, text.part(slice(row, row + 1))) for weight, row in zip(weights, rows) if text]
-            if request.like is not None:
-                terms.append((1.0, self.video_index.clip_query(request.like)))
-            query = Queries.mixture(terms)
-            if request.weights:
-                query = query.weighted(request.weights, layout)
-            if request.only:
-                query = query.only([name in request.only for name in layout.names])
-            if request.like is not None and not np.isfinite(query.logits[0, -1]).any():
-                words = "has none of the experts that the search uses, so nothing can be like it"
-                raise InputError(f"clip {request.like!r} {words}")
-            queries.append(query)
-        return queries
-
 
 def _listed(rank: int, clip: tuple[Any, ...]) -> Hit:
     video, start_s, clip_id, end_s = clip
@@ -381,11 +283,3 @@ def _listed(rank: int, clip: tuple[Any, ...]) -> Hit:
 def _check_layout(video_index: VideoIndex, model: MEE) -> None:
     if video_index.layout != model.layout:
         raise InputError(f"the index holds {video_index.layout}, the model makes {model.layout}")
-
-
-def _check_experts(request: Request, layout: Layout) -> None:
-    """Refuse experts that the model does not have."""
-    for name in (*request.only, *request.weights):
-        if name not in layout.names:
-            known = ", ".join(layout.names)
-            raise InputError(f"there is no expert {name!r}{did_you_mean(name, layout.names)}; there are {known}")

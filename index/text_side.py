@@ -14,11 +14,11 @@ cannot be used is an InputError: the model itself can take its place.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 import numpy as np
 
@@ -29,7 +29,10 @@ from mee.checkpoint import read_head
 from mee.errors import InputError, usable
 from mee.files import LARGEST_JSON, limited, read_file
 from mee.layout import Layout
-from mee.text import Reader, check_rules, reader_of
+from mee.text import Reader, Unread, check_rules, check_sentences, reader_of
+
+if TYPE_CHECKING:
+    from mee.model import MEE
 
 FORMAT: Final = 2
 GRAPH, WEIGHTS = "graph.onnx", "weights.safetensors"
@@ -160,3 +163,45 @@ def _arrays(path: Path) -> dict[str, Any]:
             raise ValueError(f"'{name:.80}' is not in the file")
         arrays[name] = content[start + first : start + end].view(TYPES[about["dtype"]]).reshape(about["shape"])
     return arrays
+
+
+@final
+class Text:
+    """Sentences -> queries: by the text side beside the index, or by the model, which loads torch."""
+
+    def __init__(self, load: Callable[[], MEE], exported: TextSide | None = None, reason: str = "") -> None:
+        """reason: why there is no text side to use."""
+        self._load, self._exported, self._reason = load, exported, reason
+        self.unread = Unread()  # of all sentences so far
+
+    def encode(self, sentences: Sequence[str]) -> Queries:
+        """A query for each sentence; an empty one is an InputError."""
+        check_sentences(sentences)
+        if self._exported is not None:
+            try:
+                found = self._exported.encode(sentences)
+                self.unread.look(self._exported.readers, sentences, words=True)
+                return found
+            except InputError as error:
+                self._exported, self._reason = None, str(error)
+        from mee.encode import encode_captions
+
+        self.unread.look(self.model.readers, sentences, words=True)
+        return Queries.of(encode_captions(self.model, sentences))
+
+    def unread_of(self, sentences: Sequence[str]) -> Unread:
+        """What is not read of some sentences alone, which were encoded before."""
+        readers = self.model.readers if self._exported is None else self._exported.readers
+        return Unread().look(readers, sentences, words=True)
+
+    @cached_property
+    def model(self) -> MEE:
+        """The model, in eval mode."""
+        return self._load().eval()
+
+    @property
+    def source(self) -> str:
+        """What encodes sentences, in words."""
+        if self._exported is not None:
+            return "sentences are encoded by the index's text side, without torch"
+        return f"sentences are encoded by the model, with torch: {self._reason}"

@@ -29,7 +29,7 @@ from scripts.console import DONE, Device, bar, errors_as_sentences, parse, pick_
 
 if TYPE_CHECKING:
     from index.queries import Queries
-    from index.searcher import Text
+    from index.text_side import Text
     from mee.layout import Layout
     from mee.model import MEE
 
@@ -115,7 +115,8 @@ def _is_index(directory: Path) -> bool:
 
 def _text_side(args: ExplainArgs) -> tuple[Callable[[Sequence[str]], Queries], Text, Layout]:
     """Sentences -> queries, of an index as a search weighs them; what encodes them; and the experts."""
-    from index.searcher import Searcher, Text
+    from index.searcher import Searcher
+    from index.text_side import Text
 
     if _is_index(args.model):
         searcher = Searcher.load(args.model, device=pick_device("cuda") if args.device == "cuda" else args.device)

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction, arg
+from tyro.conf import OmitArgPrefixes, Positional, Suppress, UseAppendAction, arg
 from tyro.constructors import PrimitiveConstructorSpec
 
 from index.request import Request
@@ -83,7 +83,15 @@ class QueryArgs(Request):
     sentence: Annotated[Positional[str | None], arg(metavar="[SENTENCE]")] = None  # in quotes
     also: UseAppendAction[tuple[Term, ...]] = ()  # one more sentence to look for; may be repeated
     less: UseAppendAction[tuple[Term, ...]] = ()  # a sentence that lowers the score; may be repeated
+    # what comes next in the same video; may be repeated for what comes after that
+    then: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="SENTENCE")] = ()
     like: Annotated[str | None, arg(metavar="CLIP")] = None  # find clips like this one, with or without a sentence
+    example: Suppress[str | None] = None  # --like-file gives it
+    good: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="CLIP")] = ()  # this one fits; may be repeated
+    # this one does not, and is not found again; may be repeated
+    bad: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="CLIP")] = ()
+    # the first of two clips is closer to what is meant; may be repeated
+    closer: Annotated[UseAppendAction[tuple[tuple[str, str], ...]], arg(metavar="CLIP CLIP")] = ()
     only: Annotated[tuple[str, ...], arg(metavar="EXPERT [EXPERT ...]")] = ()  # score with these experts only
     weights: Weights = field(default_factory=dict)  # use these mixture weights; experts not named get 0
     # only clips that match, such as 'duration < 30 and split == "test"'. Columns: clip_id, video, start_s, end_s,
@@ -101,7 +109,8 @@ class QueryArgs(Request):
     @property
     def reads_lines(self) -> bool:
         """Whether the sentences come from stdin."""
-        return self.sentence is None and self.like is None and self.said is None and self.written is None
+        others = (self.sentence, self.like, self.example, self.said, self.written)
+        return not self.good and all(each is None for each in others)
 
     def request(self, sentence: str | None) -> Request:
         """The request with this sentence; refuses what makes no sense."""

@@ -1,6 +1,6 @@
 """The API: searches, facts and exports as JSON.
 
-An answer is written in one go, by hand: no model is validated while a search waits. `schema` documents what comes.
+An answer is written in one go, by hand: no model is validated while a search waits. `answers` documents it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from fastapi.responses import Response
 import index
 from index import Hit, Searcher, VideoHits
 from mee.errors import InputError
-from scripts.serve import media, schema
+from scripts.serve import answers, media, schema
+from scripts.serve.answers import REF, documented
 from scripts.serve.asked import key_of, name_of
 from scripts.serve.page import FILES, listed, progress_of
 from scripts.serve.progress import State
-from scripts.serve.schema import REF, documented, request_of, request_of_json
+from scripts.serve.schema import request_of, request_of_json
 from scripts.serve.service import TOP, Page
 
 router = APIRouter(prefix="/api")
@@ -59,7 +60,7 @@ async def run(request: Request, work: Callable[[Searcher], Result]) -> Result:
 # ---- searches
 
 
-@router.get("/search", **documented(schema.Answer, 404, 503, query=True))
+@router.get("/search", **documented(answers.Answer, 404, 503, query=True))
 async def search(
     request: Request, token: Annotated[str, Query(description="of a page of an answer; it comes alone")] = ""
 ) -> Response:
@@ -72,7 +73,7 @@ async def search(
     return _answer(request, await request.app.state.service.page(token))
 
 
-@router.post("/search", **documented(schema.Answer, 408, 413, 503, body=BODY))
+@router.post("/search", **documented(answers.Answer, 408, 413, 503, body=BODY))
 async def search_by_body(request: Request) -> Response:
     """The same of a JSON body."""
     return await _searched(request, *request_of_json(await request.body()))
@@ -126,7 +127,7 @@ class _Writer:
         return found
 
 
-@router.get("/explain", **documented(schema.Hit, 404, 503, query=True))
+@router.get("/explain", **documented(answers.Hit, 404, 503, query=True))
 async def explain(request: Request, clip: Annotated[str, Query(description="key of a clip")]) -> Response:
     """A clip as a hit of a search, whatever its rank."""
     (wanted, _), name = request_of(request.query_params.multi_items(), others=("clip",)), name_of(clip)
@@ -137,7 +138,7 @@ async def explain(request: Request, clip: Annotated[str, Query(description="key 
 # ---- facts
 
 
-@router.get("/library", **documented(schema.Reading, 404))
+@router.get("/library", **documented(answers.Reading, 404))
 async def library(
     request: Request,
     name: Annotated[str, Query(description="only files with these words in their name")] = "",
@@ -153,7 +154,7 @@ async def library(
     return as_json({**known, **shown, "files": files})
 
 
-@router.get("/info", **documented(schema.Info, 503))
+@router.get("/info", **documented(answers.Info, 503))
 async def info(request: Request) -> Response:
     """What is served."""
     settings = request.app.state.settings
@@ -174,7 +175,7 @@ async def info(request: Request) -> Response:
     return as_json(await run(request, told))
 
 
-@router.get("/clips/{key}", **documented(schema.Facts, 404, 503))
+@router.get("/clips/{key}", **documented(answers.Facts, 404, 503))
 async def clip(key: str, request: Request) -> Response:
     """What is known of a clip, and how it is played."""
     name, write = name_of(key), _Writer(request)
@@ -185,7 +186,7 @@ async def clip(key: str, request: Request) -> Response:
     return as_json(found)
 
 
-@router.get("/videos/{key}/clips", **documented(schema.Moments, 404, 503))
+@router.get("/videos/{key}/clips", **documented(answers.Moments, 404, 503))
 async def clips(
     key: str,
     request: Request,
@@ -207,7 +208,7 @@ async def clips(
     return as_json({"video": video, "count": len(ids), "first": first + 1, "clips": found})
 
 
-@router.get("/facets", **documented(schema.Facets, 503, query=True))
+@router.get("/facets", **documented(answers.Facets, 503, query=True))
 async def facets(request: Request, column: Columns = []) -> Response:  # noqa: B006
     """Values of columns with their counts, among the clips that a search may find; a search is not needed."""
     pairs = [pair for pair in request.query_params.multi_items() if pair[0] != "q"]

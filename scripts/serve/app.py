@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 
 from features.errors import InputError as FeaturesInputError
 from mee.errors import InputError
-from scripts.serve import api, clip_page, media, page, schema, security
+from scripts.serve import answers, api, clip_page, media, page, schema, security
 from scripts.serve.progress import Progress
 from scripts.serve.rendering import rendered
 from scripts.serve.service import Busy, Gone, Service
@@ -61,7 +61,7 @@ class App(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """The document; made once."""
         if self.openapi_schema is None:
-            document = schema.completed(super().openapi())
+            document = answers.completed(super().openapi())
             if self.state.settings.token is not None:
                 document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
                 document["security"] = [{"token": []}]
@@ -104,7 +104,7 @@ async def _sentence(request: Request, error: Exception) -> Response:
     return security.refusal(request.scope, status, sentence, **headers)
 
 
-@router.get("/healthz", responses={200: {"model": schema.Health}, 503: {}})
+@router.get("/healthz", responses={200: {"model": answers.Health}, 503: {}})
 async def health(request: Request) -> Response:
     """Whether searches are answered; needs no token."""
     found = request.app.state.service.health()

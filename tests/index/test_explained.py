@@ -9,8 +9,9 @@ import pytest
 
 from index.queries import Queries
 from index.request import Request
-from index.searcher import Searcher, Text
+from index.searcher import Searcher
 from index.storage.writer import IndexWriter
+from index.text_side import Text
 from index.video_index import Moment, VideoIndex
 from mee.errors import InputError
 from mee.layout import Layout
@@ -150,7 +151,7 @@ def test_what_was_searched_is_not_encoded_again_for_its_weights(make_index, tmp_
     searcher.weights(request)
     assert encoder.asked == ["a dog", "rain"] * 3
     searcher.search([Request(sentence=f"{number}") for number in range(300)])
-    assert len(searcher._held[1]) <= 256
+    assert len(searcher.meaning._held[1]) <= 256
 
 
 def test_what_cannot_be_explained_is_refused(make_index, says):

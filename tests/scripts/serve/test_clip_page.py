@@ -10,10 +10,10 @@ import pyarrow as pa
 import pytest
 
 from index import Entries, Origin, Queries, Request, Searcher, VideoIndex
-from index.searcher import Text
 from index.storage.segment import of_entries
 from index.storage.snapshot import Snapshot
 from index.storage.table import WORDS, Words
+from index.text_side import Text
 from mee.errors import visible
 from mee.layout import Layout
 from scripts.serve import clip_page

@@ -1,8 +1,11 @@
 """Request: all options of a search.
 
     query = sentence + sum of weight * sentence of `also` (below 0: not this) + a clip that others should be like
+            + an example, made of a file from outside
 
-Without any of them, `said` and `written` list the clips that have these words.
+Marks of clips (`good`, `bad`, `closer`) move the query and the weights of its experts. With `then`, what comes
+first, what comes next, and so on, are looked for in one video.
+Without anything that is scored, `said` and `written` list the clips that have these words.
 
 A new option is a field here, and what it does is in index/searcher.py.
 """
@@ -12,11 +15,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from typing import Literal
 
 from mee.errors import InputError
 
 LARGEST = 1e6  # weight of a sentence
 STREAMS = {"said": "speech", "written": "text"}  # fields, and the streams of words that they look into
+CHAIN = 4  # moments of a sequence, at most
+MARKS = 64  # clips that are marked, at most
 QUERY = ("sentence", "also", "only", "weights")  # fields that may differ between requests that are ranked together
 
 
@@ -26,7 +32,13 @@ class Request:
 
     sentence: str | None = None  # what to find, in words; its weight is 1
     also: tuple[tuple[float, str], ...] = ()  # more sentences with their weights; below 0: not this
-    like: str | None = None  # id of a clip: find clips like it, but not the clip itself; its weight is 1
+    then: tuple[str, ...] = ()  # what comes next in the same video, one after another; finds videos
+    within: float = 60.0  # seconds at most from the end of one moment to the start of the next, with `then`
+    like: str | None = None  # id of a clip, or a video: find clips like it, but not itself; its weight is 1
+    example: str | None = None  # name of an example (Meaning.examples): find clips like it; its weight is 1
+    good: tuple[str, ...] = ()  # ids of clips that fit
+    bad: tuple[str, ...] = ()  # ids of clips that do not; they are not found
+    closer: tuple[tuple[str, str], ...] = ()  # pairs of clips: the first is closer to what is meant
     only: tuple[str, ...] = ()  # compare by these experts only; default: all
     weights: Mapping[str, float] = field(default_factory=dict)  # of experts, in place of the model's; others get 0
     where: str | None = None  # only clips for which this filter is true (index/filter.py)
@@ -34,6 +46,9 @@ class Request:
     said: str | None = None  # only clips in which somebody says these words, side by side
     written: str | None = None  # only clips in whose picture these words are written, side by side
     top: int = 10  # how many hits, or videos
+    offset: int = 0  # how many of the best are passed over
+    sort: Literal["score", "date", "length", "name"] = "score"  # the order in which the best are shown
+    fold: bool = False  # show of clips that look and sound alike only the best one, with their number
     min_score: float | None = None  # only hits that score so much or more; scores of two models do not compare
     by_video: bool = False  # find videos: each once, with its best moments
     moments: int = 3  # how many moments of each video, at most
@@ -64,6 +79,21 @@ class Request:
             raise InputError("no expert has a weight above 0; at least one needs it")
         if self.min_score is not None and not (self.asks and math.isfinite(self.min_score)):
             raise InputError("--min-score is a number, for what is scored: with a sentence, or a clip to be like")
+        if self.then and not self.asks:
+            raise InputError("--then says what comes next; write what comes first, too")
+        if len(self.then) >= CHAIN:
+            raise InputError(f"a sequence has at most {CHAIN} moments, got {1 + len(self.then)}")
+        if not 0 <= self.within < math.inf:
+            raise InputError(f"--within is a number of seconds from 0, got {self.within:g}")
+        marks = [*self.good, *self.bad, *(clip for pair in self.closer for clip in pair)]
+        if len(marks) > MARKS:
+            raise InputError(f"at most {MARKS} clips can be marked, got {len(marks)}")
+        if marks and not self.asks:
+            raise InputError("--bad and --closer change a search; write what to look for, too")
+        if twice := {*self.good} & {*self.bad}:
+            raise InputError(f"clip {min(twice)!r} is marked good and bad; take one of the marks away")
+        if self.offset < 0:
+            raise InputError(f"offset must be at least 0, got {self.offset}")
         if self.top < 1:
             raise InputError(f"top must be at least 1, got {self.top}")
         if self.moments < 1:
@@ -76,7 +106,8 @@ class Request:
     @property
     def asks(self) -> bool:
         """Whether clips are scored, and not only listed."""
-        return self.sentence is not None or self.like is not None or bool(self.also)
+        ways = self.also or self.good
+        return bool(ways) or any(each is not None for each in (self.sentence, self.like, self.example))
 
     @property
     def words(self) -> dict[str, str]:
@@ -87,7 +118,7 @@ class Request:
     def sentences(self) -> tuple[str, ...]:
         """All that the model has to encode."""
         first = () if self.sentence is None else (self.sentence,)
-        return (*first, *(sentence for _, sentence in self.also))
+        return (*first, *(sentence for _, sentence in self.also), *self.then)
 
     @property
     def shared(self) -> tuple[object, ...]:

@@ -1,0 +1,4 @@
+from .meaning import Meaning as Meaning
+from .meaning import check_experts as check_experts
+from .request import STREAMS as STREAMS
+from .request import Request as Request

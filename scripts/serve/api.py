@@ -94,7 +94,8 @@ def _answer(request: Request, page: Page) -> Response:
         found["videos"] = [write.video(each) for each in page.found if isinstance(each, VideoHits)]
     else:
         found["hits"] = [write.hit(each) for each in page.found if isinstance(each, Hit)]
-    places = {"count": page.count, "first": page.first, "next": page.next, "before": page.before}
+    first = page.request.offset + page.first
+    places = {"count": page.count, "first": first, "next": page.next, "before": page.before}
     return as_json({"query": asked, **places, "weights": {**page.weights}, "notes": [*page.notes], **found})
 
 

@@ -20,6 +20,7 @@ from scripts.search import WEIGHTED
 STATE = ("token", "scale")  # of paging, not of the query
 ASKS = ("q", "also", "less", "like", "said", "written")
 CHIPS = {"also": "also", "less": "not", "like": "like", "video": "video", "said": "said", "written": "written"}
+SETTINGS = {"min_score": ("score", "{} or more"), "offset": ("after", "the best {}"), "sort": ("sorted", "by {}")}
 PARTS = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`|[()\[\]{}]|\b(?:and|or)\b""", re.DOTALL)
 LONGEST = 8192  # letters of a key
 DEEPER = dict.fromkeys("([{", 1) | dict.fromkeys(")]}", -1)
@@ -106,8 +107,10 @@ def chips(asked: Asked) -> list[Chip]:
             text = f"{match[2].strip()} × {match[1]}" if match else value
             found.append(Chip(CHIPS[name], text, asked.link(without=[(name, value)])))
     found += [Chip("filter", part, asked.filtered(without=part)) for part in asked.conditions]
-    least = asked.one("min_score")
-    return [*found, Chip("score", f"{least} or more", asked.link(without=["min_score"]))] if least else found
+    for name, (kind, text) in SETTINGS.items():
+        if value := asked.one(name):
+            found.append(Chip(kind, text.format(value), asked.link(without=[name])))
+    return found
 
 
 class Value(NamedTuple):

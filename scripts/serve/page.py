@@ -34,7 +34,9 @@ router = APIRouter(include_in_schema=False)
 SHOWN, VALUES, KEPT = 24, 8, 64  # clips on the first page, values of a column, filters whose facets are kept
 FILES = 100  # on a page
 NOT_READ = "this is known where mee open reads the library; plain mee serve shows an index as it is"
-HIDDEN = ("streams", "start_s", "end_s", "file_seconds", "file_bytes", "width", "audio_rate")  # filters know them
+HIDDEN = ("streams", "start_s", "end_s", "file_seconds", "file_bytes", "width")  # filters know them
+HIDDEN += ("audio_rate", "file_modified")
+ORDERS = {"date": "newest first", "length": "shortest first", "name": "by name"}
 FIRST = ("duration", "video_codec", "audio_codec", "height", "fps", "video")  # after the columns of the user
 EXAMPLES = {
     "appearance": "a person outdoors",
@@ -136,7 +138,7 @@ async def _answer(template: str, request: Request, asked: Asked) -> Response:
     except InputError as problem:
         status, error = 400, str(problem)
         wrong = error.startswith("the filter ")
-    hidden = asked.rest("q", "only", "where", "by_video", *library.words)
+    hidden = asked.rest("q", "only", "where", "by_video", "offset", *library.words)
     if error and not wrong:  # what cannot be seen in the form is not asked for again
         hidden = tuple(pair for pair in hidden if pair[0] in CHIPS)
     shown: dict[str, Any] = {"library": library}
@@ -250,11 +252,14 @@ def _shown(request: Request, asked: Asked, library: Library, page: Page | None) 
 def _status(page: Page) -> str:
     """How much was found, and in which order; or what to do."""
     wanted, noun = page.request, "video" if page.request.by_video else "moment"
+    if not page.count and wanted.offset:
+        return f"No more {noun}s"
     if not page.count:
         return f"No {noun} fits: take a filter or a stream away, or use other words"
     last = page.first + len(page.found) - 1
     order = "by time" if not wanted.asks else "by their best moment" if wanted.by_video else "best first"
-    best = "the best " if page.count == wanted.top and wanted.asks else ""
+    order = ORDERS.get(wanted.sort, order)
+    best = f"the {'next' if wanted.offset else 'best'} " if page.count == wanted.top and wanted.asks else ""
     part = f"{last:,} of {best}" if last < page.count else best.capitalize()
     return f"{part}{count(page.count, noun)}, {order}"
 

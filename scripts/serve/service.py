@@ -25,6 +25,7 @@ from typing import Any, TypeVar, final
 
 from index import Hit, Request, Searcher, VideoHits
 from mee.errors import InputError
+from scripts.search import passed_over
 from scripts.serve.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -352,7 +353,9 @@ class Service:
         """A whole answer, with what the user should know."""
         searcher = self.need()
         notes = searcher.text.unread_of(request.sentences).notes("sentences") if request.sentences else []
-        if not found and request.min_score is not None:
+        if not found and (few := passed_over(searcher, request)):
+            notes.append(few)
+        elif not found and request.min_score is not None:
             notes.append(f"nothing scores {request.min_score:g} or more")
         elif not found:
             notes.append(NOTHING)

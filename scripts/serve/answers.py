@@ -70,9 +70,10 @@ class Answer(BaseModel):
     next: str | None = Field(description="token of the following page")
     before: str | None = Field(description="token of the page before")
     weights: dict[str, float] = Field(description="of the experts, for a clip that has all of them")
+    weights_before: dict[str, float] | None = Field(None, description="without the marks, where there are some")
     notes: list[str]
-    hits: list[Hit] | None = Field(None, description="unless by_video")
-    videos: list[Video] | None = Field(None, description="if by_video")
+    hits: list[Hit] | None = Field(None, description="unless by_video or then")
+    videos: list[Video] | None = Field(None, description="if by_video or then")
 
 
 class Info(BaseModel):

@@ -90,12 +90,15 @@ def _answer(request: Request, page: Page) -> Response:
         asked["also"] = [{"weight": weight, "sentence": sentence} for weight, sentence in page.request.also]
     write = _Writer(request)
     found: dict[str, Any] = {}
-    if page.request.by_video:
+    if page.videos:
         found["videos"] = [write.video(each) for each in page.found if isinstance(each, VideoHits)]
     else:
         found["hits"] = [write.hit(each) for each in page.found if isinstance(each, Hit)]
     places = {"count": page.count, "first": page.first, "next": page.next, "before": page.before}
-    return as_json({"query": asked, **places, "weights": {**page.weights}, "notes": [*page.notes], **found})
+    weights = {"weights": {**page.weights}}
+    if page.weights_before:
+        weights["weights_before"] = {**page.weights_before}
+    return as_json({"query": asked, **places, **weights, "notes": [*page.notes], **found})
 
 
 class _Writer:

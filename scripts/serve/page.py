@@ -28,7 +28,7 @@ from scripts.serve.progress import FileState, Progress, State
 from scripts.serve.rendering import colours, rendered
 from scripts.serve.schema import query_of, request_of
 from scripts.serve.service import NOT_YET, NOTHING, TOP, Busy, NotYet, Page, Service
-from scripts.serve.view import Card, Cards
+from scripts.serve.view import Card, Cards, marks
 
 router = APIRouter(include_in_schema=False)
 SHOWN, VALUES, KEPT = 24, 8, 64  # clips on the first page, values of a column, filters whose facets are kept
@@ -36,6 +36,7 @@ FILES = 100  # on a page
 NOT_READ = "this is known where mee open reads the library; plain mee serve shows an index as it is"
 HIDDEN = ("streams", "start_s", "end_s", "file_seconds", "file_bytes", "width", "audio_rate")  # filters know them
 FIRST = ("duration", "video_codec", "audio_codec", "height", "fps", "video")  # after the columns of the user
+ORDERS = {"date": "newest first", "length": "shortest first", "name": "by name"}
 EXAMPLES = {
     "appearance": "a person outdoors",
     "audio": "music is playing",
@@ -136,11 +137,12 @@ async def _answer(template: str, request: Request, asked: Asked) -> Response:
     except InputError as problem:
         status, error = 400, str(problem)
         wrong = error.startswith("the filter ")
-    hidden = asked.rest("q", "only", "where", "by_video", *library.words)
+    hidden = asked.rest("q", "only", "where", "by_video", "min_score", "sort", "within", *library.words)
     if error and not wrong:  # what cannot be seen in the form is not asked for again
-        hidden = tuple(pair for pair in hidden if pair[0] in CHIPS)
+        hidden = tuple(pair for pair in hidden if pair[0] in (*CHIPS, "mark", "closer"))
     shown: dict[str, Any] = {"library": library}
     shown |= {"asked": asked, "error": error, "wrong": wrong, "hidden": hidden, "chips": chips(asked)}
+    shown["marks"] = marks(asked)
     shown |= {"choices": choices(facets, asked)} | _shown(request, asked, library, page) | live(request, library)
     if status == 503 and not error:
         shown["status"] = NOT_YET[0].upper() + NOT_YET[1:]
@@ -228,35 +230,47 @@ async def parts(request: Request) -> Response:
 def _shown(request: Request, asked: Asked, library: Library, page: Page | None) -> dict[str, Any]:
     """What templates show of an answer; None: there is none."""
     if page is None:
-        return dict.fromkeys(("groups", "notes", "weights"), ()) | dict.fromkeys(
-            ("by_video", "status", "more"), ""
+        return dict.fromkeys(("groups", "notes", "weights", "before"), ()) | dict.fromkeys(
+            ("by_video", "status", "more", "scored"), ""
         )
     media = request.app.state.settings.videos is not None
     progress = request.app.state.settings.progress
     cards = Cards(page.request, library.names, query=query_of(page.request), media=media, progress=progress)
     scale = cards.scale((hit for one in page.found for hit in one.hits), request.query_params.get("scale", ""))
     return {
-        "groups": [(one, [*map(cards.card, one.hits)]) for one in page.found],
+        "groups": [
+            (one, [cards.card(hit, not (number and page.request.then)) for number, hit in enumerate(one.hits)])
+            for one in page.found
+        ],
         "zero": cards.zero,
-        "by_video": page.request.by_video,
+        "by_video": page.videos,
+        "scored": cards.scored,
         "status": _status(page),
         "notes": [note for note in page.notes if note != NOTHING],  # which the status says
         "more": asked.link(add=[("token", page.next), ("scale", scale)]) if page.next else "",
         "weights": page.weights,
-        "top": max([1.0, *page.weights.values()]),
+        "before": page.weights_before,
+        "top": max([1.0, *page.weights.values(), *page.weights_before.values()]),
     }
 
 
 def _status(page: Page) -> str:
     """How much was found, and in which order; or what to do."""
-    wanted, noun = page.request, "video" if page.request.by_video else "moment"
+    wanted, noun, sequence = page.request, "video" if page.videos else "moment", ""
+    if wanted.then:
+        sequence = f" with this sequence within {wanted.within:g} s"
     if not page.count:
-        return f"No {noun} fits: take a filter or a stream away, or use other words"
+        more = "allow more time between its moments" if wanted.then else "take a filter or a stream away"
+        return f"No {noun}{sequence or ' fits'}: {more}, or use other words"
     last = page.first + len(page.found) - 1
-    order = "by time" if not wanted.asks else "by their best moment" if wanted.by_video else "best first"
+    order = "by time" if not wanted.asks else "best first"
+    if wanted.sort != "score":
+        order = ORDERS[wanted.sort]
+    elif wanted.by_video and wanted.asks and not wanted.then:
+        order = "by their best moment"
     best = "the best " if page.count == wanted.top and wanted.asks else ""
     part = f"{last:,} of {best}" if last < page.count else best.capitalize()
-    return f"{part}{count(page.count, noun)}, {order}"
+    return f"{part}{count(page.count, noun)}{sequence}, {order}"
 
 
 async def _facets(service: Service, library: Library, wanted: index.Request) -> list[index.Facet]:

@@ -78,7 +78,13 @@ class Page:
     next: str | None = None  # token of the following page
     before: str | None = None  # token of the page before
     weights: Mapping[str, float] = field(default_factory=dict)  # of the experts; {} of a list
+    weights_before: Mapping[str, float] = field(default_factory=dict)  # those marks; {}: there are none
     notes: Sequence[str] = ()  # sentences for the user, such as of words that the model never read
+
+    @property
+    def videos(self) -> bool:
+        """Whether videos are found, and not clips."""
+        return self.request.by_video or bool(self.request.then)
 
 
 @dataclass(frozen=True, eq=False)
@@ -358,8 +364,12 @@ class Service:
             notes.append(NOTHING)
         if self._stale:
             notes.append("the index has changed and cannot be read; these hits are of the index as it was before")
-        notes, weights = [note.removeprefix("note: ") for note in notes], searcher.weights(request)
-        return Page(request=request, found=found, count=len(found), weights=weights, notes=notes)
+        notes, weights, before = [note.removeprefix("note: ") for note in notes], searcher.weights(request), {}
+        if request.good or request.bad or request.closer:
+            with suppress(InputError):  # nothing is asked but the marks
+                before = searcher.weights(replace(request, good=(), bad=(), closer=()))
+        shown: dict[str, Any] = {"weights": weights, "weights_before": before, "notes": notes}
+        return Page(request=request, found=found, count=len(found), **shown)
 
 
 def _check_size(request: Request, size: int) -> None:

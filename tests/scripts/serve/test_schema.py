@@ -41,6 +41,9 @@ FULL = Request(
     sentence="2 * a dog & cat", also=((0.5, "at night"), (-1.0, "a cat"), (1.0, "2*x")), like="w.mp4#t=1,2",
     only=("audio", "a b"), weights={"audio": 0.1}, where='x == "ä+%"', video="v/ü", said="hi", written="yo",
     top=20, min_score=-1e-7, by_video=True, moments=4, plain=True, exact=True,
+    then=("a cake", "2*x"), within=0.5, example="x1", good=("v#t=1,2", "ä\n"), bad=("a&b",),
+    closer=(("a.b", "ü"), ("c", "d")),
+    offset=3, sort="length", fold=True,
 )  # fmt: skip
 
 
@@ -55,7 +58,8 @@ def test_every_field_of_a_request_can_be_asked_in_both_ways():
         {"weight": -1, "sentence": "a cat"}, {"sentence": "2*x"}], "like": "w.mp4#t=1,2", "only": ["audio", "a b"],
         "weights": {"audio": 0.1}, "where": "x == \\"\\u00e4+%\\"", "video": "v/\\u00fc", "said": "hi",
         "written": "yo", "top": 20, "size": 7, "min_score": -1e-7, "by_video": true, "moments": 4, "plain": true,
-        "exact": true}"""
+        "exact": true, "then": ["a cake", "2*x"], "within": 0.5, "example": "x1", "good": ["v#t=1,2", "\\u00e4\\n"],
+        "bad": ["a&b"], "closer": [["a.b", "\\u00fc"], ["c", "d"]], "offset": 3, "sort": "length", "fold": true}"""
     assert request_of_json(body) == (FULL, 7)
 
 

@@ -58,8 +58,9 @@ def test_every_field_of_a_request_can_be_asked_in_both_ways():
         {"weight": -1, "sentence": "a cat"}, {"sentence": "2*x"}], "like": "w.mp4#t=1,2", "only": ["audio", "a b"],
         "weights": {"audio": 0.1}, "where": "x == \\"\\u00e4+%\\"", "video": "v/\\u00fc", "said": "hi",
         "written": "yo", "top": 20, "size": 7, "min_score": -1e-7, "by_video": true, "moments": 4, "plain": true,
-        "exact": true, "then": ["a cake", "2*x"], "within": 0.5, "example": "x1", "good": ["v#t=1,2", "\\u00e4\\n"],
-        "bad": ["a&b"], "closer": [["a.b", "\\u00fc"], ["c", "d"]], "offset": 3, "sort": "length", "fold": true}"""
+        "exact": true, "then": ["a cake", "2*x"], "within": 0.5, "example": "x1", "bad": ["a&b"],
+        "good": ["v#t=1,2", "\\u00e4\\n"],
+        "closer": [["a.b", "\\u00fc"], ["c", "d"]], "offset": 3, "sort": "length", "fold": true}"""
     assert request_of_json(body) == (FULL, 7)
 
 

@@ -140,7 +140,7 @@ class Chip(NamedTuple):
 def chips(asked: Asked) -> list[Chip]:
     """What was added to the sentence, and the conditions of the filter."""
     found = []
-    for name, value in asked.pairs:
+    for name, value in sorted(asked.pairs, key=lambda pair: pair[0] == "then"):
         if name in CHIPS:
             match = WEIGHTED.fullmatch(value) if name in ("also", "less") else None
             text = f"{match[2].strip()} × {match[1]}" if match else value

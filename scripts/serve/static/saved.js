@@ -13,12 +13,13 @@ function stored() {
   return pairs.filter((pair) => pair.length === 2 && pair.every((part) => typeof part === "string")).slice(0, MOST);
 }
 
-const saved = () => stored().some(([, query]) => query === location.search);
+const here = () => `?${document.getElementById("asked").dataset.query}`;
+const saved = () => stored().some(([, query]) => query === here());
 const keep = (pairs) => localStorage.setItem(STORE, JSON.stringify(pairs));
 
 function toggle() {
-  const others = stored().filter(([, query]) => query !== location.search);
-  keep(saved() ? others : [[document.title.replace(/ – MEE$/, ""), location.search], ...others]);
+  const others = stored().filter(([, query]) => query !== here());
+  keep(saved() ? others : [[document.title.replace(/ – MEE$/, ""), here()], ...others]);
   button.setAttribute("aria-pressed", saved());
 }
 

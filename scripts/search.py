@@ -20,7 +20,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,7 +28,7 @@ from tyro.conf import OmitArgPrefixes, Positional, Suppress, UseAppendAction, ar
 from tyro.constructors import PrimitiveConstructorSpec
 
 from index.request import Request
-from mee.errors import InputError
+from mee.errors import InputError, count
 from scripts.console import (
     DONE,
     Device,
@@ -163,14 +163,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         for request, answer in zip(requests, searcher.search(requests)):
             if args.export is not None and answer:
                 _export(args.export, _title(request), answer, searcher)
-            if not answer and query.min_score is not None:
+            few = passed_over(searcher, request) if not answer else ""
+            if few:
+                say(few)
+            elif not answer and query.min_score is not None:
                 say(f"nothing scores {query.min_score:g} or more for {_title(request)}")
             if args.json:
                 for found in answer:
                     print(json.dumps({"query": request.sentence, **found.to_dict()}), flush=True)
                 continue
-            print_hits(_title(request), answer, searcher.modalities)
-            if not answer and query.min_score is None:
+            print_hits(_title(request) + _order(request), answer, searcher.modalities)
+            if not answer and not few and query.min_score is None:
                 filters = "--where and --video, or --said and --written,"
                 say(f"no hits: no clip matches {filters} and has a stream of the experts searched with")
     for note in searcher.text.unread.notes("sentences"):
@@ -180,17 +183,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     return DONE
 
 
+def passed_over(searcher: Searcher, request: Request) -> str:
+    """Why the offset of a request leaves nothing, as a sentence; "": there is nothing without it, either."""
+    if not request.offset:
+        return ""
+    there = len(searcher.search([replace(request, top=request.offset, offset=0)])[0])
+    noun = "video" if request.by_video or request.then else "hit"
+    are = "is only" if there == 1 else "are only"
+    return f"there {are} {count(there, noun)}, and the offset {request.offset:,} passes over all" if there else ""
+
+
+def _order(request: Request) -> str:
+    """How the hits below a title are chosen and sorted."""
+    after = f", after the best {request.offset:,}" if request.offset else ""
+    return after + (f", by {request.sort}" if request.sort != "score" else "")
+
+
 def _batches(query: QueryArgs) -> Iterator[list[Request]]:
     """Requests for the lines of stdin; on a terminal each line is answered at once."""
     if sys.stdin.isatty():
         say("one sentence a line; Ctrl-D ends")
     size = 1 if sys.stdin.isatty() else BATCH
     batch: list[Request] = []
-    count = 0
+    lines = 0
     try:
         for line in filter(None, map(str.strip, sys.stdin)):
             batch.append(query.request(line))
-            count += 1
+            lines += 1
             if len(batch) == size:
                 yield batch
                 batch = []
@@ -198,7 +217,7 @@ def _batches(query: QueryArgs) -> Iterator[list[Request]]:
         raise InputError(f"stdin is not {error.encoding} text: {error.reason}") from error
     if batch:
         yield batch
-    if not count:
+    if not lines:
         raise InputError("no sentence: name one, or write one a line to stdin")
 
 

@@ -94,8 +94,8 @@ def _answer(request: Request, page: Page) -> Response:
         found["videos"] = [write.video(each) for each in page.found if isinstance(each, VideoHits)]
     else:
         found["hits"] = [write.hit(each) for each in page.found if isinstance(each, Hit)]
-    places = {"count": page.count, "first": page.first, "next": page.next, "before": page.before}
-    weights = {"weights": {**page.weights}}
+    first, weights = page.request.offset + page.first, {"weights": {**page.weights}}
+    places = {"count": page.count, "first": first, "next": page.next, "before": page.before}
     if page.weights_before:
         weights["weights_before"] = {**page.weights_before}
     return as_json({"query": asked, **places, **weights, "notes": [*page.notes], **found})

@@ -23,6 +23,7 @@ CHIPS = {"also": "also", "less": "not", "then": "then", "like": "like", "video":
 CHIPS |= {"said": "said", "written": "written"}
 MARKS = {"good": ("fits", "fit"), "bad": ("does not fit", "do not fit"), "closer": ("closer", "are closer")}
 MOST, ABOVE = 64, 9  # clips that a request marks; hits that a clip is said to be closer than; at most
+SETTINGS = {"min_score": ("score", "{} or more"), "offset": ("after", "the best {}")}
 PARTS = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`|[()\[\]{}]|\b(?:and|or)\b""", re.DOTALL)
 LONGEST = 8192  # letters of a key
 DEEPER = dict.fromkeys("([{", 1) | dict.fromkeys(")]}", -1)
@@ -146,8 +147,10 @@ def chips(asked: Asked) -> list[Chip]:
             text = f"{match[2].strip()} × {match[1]}" if match else value
             found.append(Chip(CHIPS[name], text, asked.link(without=[(name, value)])))
     found += [Chip("filter", part, asked.filtered(without=part)) for part in asked.conditions]
-    least = asked.one("min_score")
-    return [*found, Chip("score", f"{least} or more", asked.link(without=["min_score"]))] if least else found
+    for name, (kind, text) in SETTINGS.items():
+        if value := asked.one(name):
+            found.append(Chip(kind, text.format(value), asked.link(without=[name])))
+    return found
 
 
 class Value(NamedTuple):

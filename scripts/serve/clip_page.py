@@ -29,7 +29,7 @@ from scripts.serve.view import Card, Cards, absent, span
 AROUND, LINES = 4, 200  # neighbours on each side, lines
 KINDS = {"speech": "said", "text": "written"}  # streams of words
 NUMBERS = ("file_seconds", "file_bytes", "width", "height", "fps", "audio_rate")  # columns of every index
-CODECS = ("video_codec", "audio_codec")
+CODECS = ("video_codec", "audio_codec", "file_modified")  # and other texts of every index
 router = APIRouter(include_in_schema=False, prefix="/clip")
 
 

@@ -34,9 +34,9 @@ router = APIRouter(include_in_schema=False)
 SHOWN, VALUES, KEPT = 24, 8, 64  # clips on the first page, values of a column, filters whose facets are kept
 FILES = 100  # on a page
 NOT_READ = "this is known where mee open reads the library; plain mee serve shows an index as it is"
-HIDDEN = ("streams", "start_s", "end_s", "file_seconds", "file_bytes", "width", "audio_rate")  # filters know them
-FIRST = ("duration", "video_codec", "audio_codec", "height", "fps", "video")  # after the columns of the user
+HIDDEN = "streams start_s end_s file_seconds file_bytes file_modified width audio_rate".split()  # filters know
 ORDERS = {"date": "newest first", "length": "shortest first", "name": "by name"}
+FIRST = ("duration", "video_codec", "audio_codec", "height", "fps", "video")  # after the columns of the user
 EXAMPLES = {
     "appearance": "a person outdoors",
     "audio": "music is playing",
@@ -137,7 +137,7 @@ async def _answer(template: str, request: Request, asked: Asked) -> Response:
     except InputError as problem:
         status, error = 400, str(problem)
         wrong = error.startswith("the filter ")
-    hidden = asked.rest("q", "only", "where", "by_video", "min_score", "sort", "within", *library.words)
+    hidden = asked.rest("q", "only", "where", "by_video", "offset", "min_score", "sort", "within", *library.words)
     if error and not wrong:  # what cannot be seen in the form is not asked for again
         hidden = tuple(pair for pair in hidden if pair[0] in (*CHIPS, "mark", "closer"))
     shown: dict[str, Any] = {"library": library}
@@ -259,16 +259,15 @@ def _status(page: Page) -> str:
     wanted, noun, sequence = page.request, "video" if page.videos else "moment", ""
     if wanted.then:
         sequence = f" with this sequence within {wanted.within:g} s"
+    if not page.count and wanted.offset:
+        return f"No more {noun}s{sequence}"
     if not page.count:
         more = "allow more time between its moments" if wanted.then else "take a filter or a stream away"
         return f"No {noun}{sequence or ' fits'}: {more}, or use other words"
     last = page.first + len(page.found) - 1
-    order = "by time" if not wanted.asks else "best first"
-    if wanted.sort != "score":
-        order = ORDERS[wanted.sort]
-    elif wanted.by_video and wanted.asks and not wanted.then:
-        order = "by their best moment"
-    best = "the best " if page.count == wanted.top and wanted.asks else ""
+    ranked = "by their best moment" if wanted.by_video and not wanted.then else "best first"
+    order = ORDERS.get(wanted.sort, ranked if wanted.asks else "by time")
+    best = f"the {'next' if wanted.offset else 'best'} " if page.count == wanted.top and wanted.asks else ""
     part = f"{last:,} of {best}" if last < page.count else best.capitalize()
     return f"{part}{count(page.count, noun)}{sequence}, {order}"
 

@@ -23,6 +23,7 @@ from scripts.serve.service import TERMS, TOP
 
 SIZE = 24  # hits on a page, by default
 NAMES = 64  # experts that a request names, at most
+OFFSET = 10_000  # of the best that are passed over, at most
 RENAMED = {"q": "sentence"}  # names in addresses of fields
 LISTS = ("also", "less", "then", "only", "good", "bad", "closer", "weights")
 FLAG = re.compile(r"--(said|written|min-score|less|then|within|bad|closer)\b")
@@ -69,8 +70,10 @@ class Search(BaseModel):
     written: Sentence | None = Field(None, description="only clips in whose picture these words are written")
     top: int = Field(TOP, ge=1, le=TOP, description="how many hits, or videos, are ranked in all")
     size: int = Field(SIZE, ge=1, le=TOP, description="how many of them come at a time")
-    offset: int = Field(0, ge=0, le=1_000_000, description="how many of the best are passed over")
-    sort: Literal["score", "date", "length", "name"] = Field("score", description="how the best are sorted")
+    offset: int = Field(0, ge=0, le=OFFSET, description="how many of the best are passed over")
+    sort: Literal["score", "date", "length", "name"] = Field(
+        "score", description="how the best are sorted; ranks are by score"
+    )
     fold: bool = Field(False, description="of clips that look and sound alike only the best, and how many")
     min_score: float | None = Field(None, description="only hits that score so much or more")
     by_video: bool = Field(False, description="find videos: each once, with its best moments")

@@ -25,6 +25,7 @@ from typing import Any, TypeVar, final
 
 from index import Hit, Request, Searcher, VideoHits
 from mee.errors import InputError
+from scripts.search import passed_over
 from scripts.serve.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -358,18 +359,20 @@ class Service:
         """A whole answer, with what the user should know."""
         searcher = self.need()
         notes = searcher.text.unread_of(request.sentences).notes("sentences") if request.sentences else []
-        if not found and request.min_score is not None:
+        if not found and (few := passed_over(searcher, request)):
+            notes.append(few)
+        elif not found and request.min_score is not None:
             notes.append(f"nothing scores {request.min_score:g} or more")
         elif not found:
             notes.append(NOTHING)
         if self._stale:
             notes.append("the index has changed and cannot be read; these hits are of the index as it was before")
-        notes, weights, before = [note.removeprefix("note: ") for note in notes], searcher.weights(request), {}
+        notes, now, before = [note.removeprefix("note: ") for note in notes], searcher.weights(request), {}
         if request.good or request.bad or request.closer:
             with suppress(InputError):  # nothing is asked but the marks
                 before = searcher.weights(replace(request, good=(), bad=(), closer=()))
-        shown: dict[str, Any] = {"weights": weights, "weights_before": before, "notes": notes}
-        return Page(request=request, found=found, count=len(found), **shown)
+        both: dict[str, Any] = {"weights": now, "weights_before": before}
+        return Page(request=request, found=found, count=len(found), notes=notes, **both)
 
 
 def _check_size(request: Request, size: int) -> None:

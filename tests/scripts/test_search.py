@@ -40,18 +40,18 @@ KEYS = {"query", "words", "rank", "clip_id", "video", "start_s", "end_s", "score
 
 
 def test_hits_are_a_table_or_json_and_add_up(search, hits):
-    out, err = search("something moves", "--top", 3)
+    out, err = search("number 3 moves", "--top", 3)
     first, header, *rows = [line.rstrip() for line in out.splitlines() if line.strip()]
-    assert first == '"something moves"'
+    assert first == '"number 3 moves"'
     assert header.split() == ["#", "video", "moment", "score", "appearance", "motion", "audio", "face"]
     assert [row.split()[0] for row in rows] == ["1", "2", "3"]
     assert err == ""
-    found = hits("something moves", "--top", 4)
+    found = hits("number 3 moves", "--top", 4)
     assert [hit["rank"] for hit in found] == [1, 2, 3, 4]
     assert [hit["score"] for hit in found] == sorted((hit["score"] for hit in found), reverse=True)
     for hit in found:
         shares = hit["experts"].values()
-        assert (set(hit), hit["query"], hit["offset"]) == (KEYS, "something moves", 0)
+        assert (set(hit), hit["query"], hit["offset"]) == (KEYS, "number 3 moves", 0)
         assert sum(share["contribution"] for share in shares) == pytest.approx(hit["score"], abs=1e-5)
         held = sum(share["weight"] for share in shares)  # what the clip lacks has the rest, and adds nothing
         assert held == pytest.approx(1, abs=1e-5) if len(shares) == 4 else 0 < held < 1
@@ -189,29 +189,32 @@ def test_where_and_video(hits, search):
 
 
 def test_least_score(hits, search):
-    whole = hits("something moves", "--top", 5)
+    whole = hits("number 3 moves", "--top", 5)
     least = whole[2]["score"]
-    assert hits("something moves", "--top", 5, "--min-score", least) == whole[:3]
-    videos = hits("something moves", "--by-video", "--min-score", least)
+    assert hits("number 3 moves", "--top", 5, "--min-score", least) == whole[:3]
+    videos = hits("number 3 moves", "--by-video", "--min-score", least)
     assert [moment["clip_id"] for video in videos for moment in video["moments"]] == [
         hit["clip_id"] for hit in whole[:3]
     ]
     for more in ((), ("--json",)):
-        said = search("something moves", "--min-score", 5, *more).err
-        assert said == 'nothing scores 5 or more for "something moves"\n'
+        said = search("number 3 moves", "--min-score", 5, *more).err
+        assert said == 'nothing scores 5 or more for "number 3 moves"\n'
     for fields in ({"said": "x", "min_score": 1.0}, {"sentence": "x", "min_score": float("nan")}):
         with pytest.raises(InputError, match="--min-score is a number"):
             Request(**fields)
 
 
 def test_what_is_not_read_of_sentences_is_said_once_a_run(search, own):
-    long = "something moves " * 40
+    long = "number 3 moves " * 40
     for model in ((), ("--model", own.model)):
-        said = search(*model, stdin=f"{long}\nsomething moves\n{long} up\nxyzzy qqq\n").err
+        said = search(*model, stdin=f"{long}\nnumber 3 moves\n{long} up\nxyzzy qqq\nthe of\nit moves qqq").err
         assert said.splitlines() == [
-            "note: 2 of 4 sentences are longer than 64 tokens and are cut",
-            "note: 1 of 4 sentences have no content word that the model knows, so their hits mean little: "
+            "note: 2 of 6 sentences are longer than 64 tokens and are cut",
+            "note: 1 of 6 sentences have only very common words, so their hits mean little: 'the of'",
+            "note: 1 of 6 sentences have no content word that the model knows, so their hits mean little: "
             "'xyzzy qqq'",
+            "note: 1 of 6 sentences have words that the model does not know, so what these add means little: "
+            "'qqq'",
         ]
 
 

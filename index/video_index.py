@@ -349,6 +349,11 @@ def selection_of(request: Request, video_index: VideoIndex) -> tuple[Masks | Non
         others = np.ones(len(segments[number].table), dtype=bool)
         others[row] = False
         selection = both(selection, [others if n == number else None for n in range(len(segments))])
+    if request.bad:
+        masks = [np.ones(len(segment.table), dtype=bool) for segment in segments]
+        for number, row in map(video_index.find, request.bad):
+            masks[number][row] = False
+        selection = both(selection, masks)
     matching: list[dict[int, Mask]] = [{} for _ in segments]
     for name, words in request.words.items():
         if STREAMS[name] not in video_index.layout.words:

@@ -22,7 +22,7 @@ ASKS = ("q", "also", "less", "like", "said", "written", "good")
 CHIPS = {"also": "also", "less": "not", "then": "then", "like": "like", "video": "video"}
 CHIPS |= {"said": "said", "written": "written"}
 MARKS = {"good": ("fits", "fit"), "bad": ("does not fit", "do not fit"), "closer": ("closer", "are closer")}
-MOST, ABOVE = 64, 9  # clips that a request marks; hits that a clip is said to be closer than; at most
+MOST, ABOVE = 128, 9  # clips that a request marks; hits that a clip is said to be closer than; at most
 SETTINGS = {"min_score": ("score", "{} or more"), "offset": ("after", "the best {}")}
 PARTS = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`|[()\[\]{}]|\b(?:and|or)\b""", re.DOTALL)
 LONGEST = 8192  # letters of a key
@@ -124,10 +124,14 @@ def _marked(pairs: list[tuple[str, str]], mark: str) -> list[tuple[str, str]]:
         old = [("good", name), ("bad", name)]
         fresh = [] if kind not in ("good", "bad") or (kind, name) in pairs else [(kind, name)]
     kept = [*(pair for pair in pairs if pair not in old), *fresh]
-    closer = [pair for pair in kept if pair[0] == "closer"]
-    room = (MOST - sum(pair[0] in ("good", "bad") for pair in kept)) // 2
-    dropped = closer[: max(len(closer) - max(room, 0), 0)]
-    return [pair for pair in kept if pair not in dropped]
+    while len({clip for pair in kept for clip in _clips(*pair)}) > MOST and "closer" in dict(kept):
+        kept.remove(next(pair for pair in kept if pair[0] == "closer"))
+    return kept
+
+
+def _clips(kind: str, value: str) -> list[str]:
+    """Keys of clips that a mark is about."""
+    return value.split(".") if kind == "closer" else [key_of(value)] if kind in MARKS else []
 
 
 class Chip(NamedTuple):

@@ -58,7 +58,7 @@ class Search(BaseModel):
     good: list[Name] = Field([], max_length=MOST, description="ids of clips that fit")
     bad: list[Name] = Field([], max_length=MOST, description="ids of clips that do not fit; they are not found")
     closer: list[Annotated[list[Name], Field(min_length=2, max_length=2)]] = Field(
-        [], max_length=MOST // 2, description="pairs of ids of clips: the first is closer to what is meant"
+        [], max_length=MOST, description="pairs of ids of clips: the first is closer to what is meant"
     )
     only: list[Name] = Field([], max_length=NAMES, description="compare by these experts only")
     weights: dict[Name, Annotated[float, Field(ge=0)]] = Field(

@@ -5,6 +5,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import pytest
 
 from index import Request, Searcher
+from mee.errors import InputError
 from scripts.serve.asked import ABOVE, MOST, Asked, key_of, name_of
 from scripts.serve.schema import request_of
 from scripts.serve.view import marks
@@ -50,14 +51,15 @@ def test_a_button_sets_a_mark_and_takes_the_same_one_back():
 
 
 def test_older_comparisons_make_room_for_marks():
-    keys = [key_of(f"v{n}") for n in range(60)]
-    pairs = [f"{KEY[A]}.{key}" for key in keys[:28]]
-    found = marked(".".join(["closer", KEY[B], *keys]), closer=pairs, good=["x"])
-    assert [value for name, value in found if name == "closer"] == [
-        *pairs[len(pairs) + ABOVE - (MOST - 1) // 2 :],
-        *(f"{KEY[B]}.{key}" for key in keys[:ABOVE]),
-    ]
+    keys = [key_of(f"v{n}") for n in range(200)]
+    pairs = [f"{near}.{far}" for near, far in zip(keys[:120:2], keys[1:120:2])]
+    found = marked(".".join(["closer", KEY[A], *keys[150:]]), closer=pairs, good=["x"])
+    fresh = [f"{KEY[A]}.{key}" for key in keys[150 : 150 + ABOVE]]
+    room = (MOST - 1 - 1 - ABOVE) // 2  # besides the clip that fits, the closest one and those above it
+    assert [value for name, value in found if name == "closer"] == [*pairs[-room:], *fresh]
     request_of([("q", "red"), *found])  # not more than a request can have
+    with pytest.raises(InputError, match="at most 128"):
+        request_of([("q", "red"), *(("bad", key) for key in keys[:128]), ("good", "x")])
 
 
 def test_marks_are_of_a_sentence_and_stay_when_it_is_refined():

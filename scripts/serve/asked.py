@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from index import Facet
+from index import Facet, Hit
 from mee.errors import InputError
 from scripts.search import WEIGHTED
 
@@ -87,6 +88,14 @@ class Asked:
             parts = [f"({parts[0]})"]
         where = " and ".join([*parts, *filter(None, [add])])
         return self.link(without=["where"], add=[("where", where)] if where else ())
+
+    def alike(self, hit: Hit) -> str:
+        """The address of the same search among a hit and its copies, which are not folded."""
+        names = json.dumps([hit.clip_id, *hit.copies], ensure_ascii=False)
+        if len(names) > LONGEST:
+            return f"/?{urlencode({'like': hit.clip_id})}"
+        pairs = tuple(pair for pair in self.pairs if pair[0] not in ("fold", "view"))
+        return Asked(pairs).filtered(add=f"clip_id in {names}")
 
     @property
     def conditions(self) -> list[str]:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import compress
 from typing import Any, NamedTuple, get_args
 from urllib.parse import urlencode
 
+import numpy as np
 import pyarrow as pa
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response
@@ -123,12 +124,15 @@ async def _answer(template: str, request: Request, asked: Asked) -> Response:
     service: Service = request.app.state.service
     library, token = await _library(request), request.query_params.get("token")
     page, facets, error, wrong, status, headers = None, [], "", False, 200, {}
+    columns = 0  # of the map
     try:
         if token:
             page = await service.page(token)
         else:
-            wanted, size = request_of(asked.pairs)
-            page = await unless_gone(request, service.search(wanted, size=size))
+            wanted, size = request_of(asked.pairs, others=("view",))
+            whole = asked.one("view") == "map"
+            page = await unless_gone(request, service.search(wanted, size=TOP if whole else size))
+            columns, page = await mapped(service, page) if whole else (0, page)
             facets = await _facets(service, library, wanted)
     except Busy as busy:
         status, headers = 503, {"Retry-After": str(max(1, round(busy.retry_s)))}
@@ -137,13 +141,16 @@ async def _answer(template: str, request: Request, asked: Asked) -> Response:
     except InputError as problem:
         status, error = 400, str(problem)
         wrong = error.startswith("the filter ")
-    hidden = asked.rest("q", "only", "where", "by_video", "offset", "min_score", "sort", "within", *library.words)
+    fields = ("q", "only", "where", "by_video", "fold", "view", "offset", "min_score", "sort", "within")
+    hidden = asked.rest(*fields, *library.words)
     if error and not wrong:  # what cannot be seen in the form is not asked for again
         hidden = tuple(pair for pair in hidden if pair[0] in (*CHIPS, "mark", "closer"))
     shown: dict[str, Any] = {"library": library}
     shown |= {"asked": asked, "error": error, "wrong": wrong, "hidden": hidden, "chips": chips(asked)}
     shown["marks"] = marks(asked)
     shown |= {"choices": choices(facets, asked)} | _shown(request, asked, library, page) | live(request, library)
+    shown["columns"] = columns
+    shown["status"] += ", alike ones side by side" if columns > 1 else ""
     if status == 503 and not error:
         shown["status"] = NOT_YET[0].upper() + NOT_YET[1:]
     progress, q = request.app.state.settings.progress, asked.one("q")
@@ -151,6 +158,14 @@ async def _answer(template: str, request: Request, asked: Asked) -> Response:
     response = rendered(template, status, **shown)
     response.headers.update(headers)
     return response
+
+
+async def mapped(service: Service, page: Page) -> tuple[int, Page]:
+    """Columns of a map of what was found, by the best moments of videos; and the same, row by row."""
+    ids, weights = [one.hits[0].clip_id for one in page.found], page.weights
+    rows, columns = await service.run(lambda it: index.arranged(ids, weights, it.video_index.snapshot))
+    order = np.lexsort((columns, rows)).tolist()
+    return int(columns.max(initial=-1)) + 1, replace(page, found=[page.found[n] for n in order])
 
 
 # ---- a library that is read
@@ -234,8 +249,8 @@ def _shown(request: Request, asked: Asked, library: Library, page: Page | None) 
             ("by_video", "status", "more", "scored"), ""
         )
     media = request.app.state.settings.videos is not None
-    progress = request.app.state.settings.progress
-    cards = Cards(page.request, library.names, query=query_of(page.request), media=media, progress=progress)
+    progress, view = request.app.state.settings.progress, "&view=map" if asked.one("view") == "map" else ""
+    cards = Cards(page.request, library.names, query=query_of(page.request) + view, media=media, progress=progress)
     scale = cards.scale((hit for one in page.found for hit in one.hits), request.query_params.get("scale", ""))
     return {
         "groups": [

@@ -31,7 +31,7 @@ from scripts.serve.metrics import Metrics
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 Found = Sequence[Hit] | Sequence[VideoHits]
-TOP = 200  # hits, or videos, that are ranked for one request
+TOP = 256  # hits, or videos, that are ranked for one request
 MOMENTS = 1000  # of all videos of one request
 TERMS = 16  # sentences of one request; all requests of a batch are padded to the most that one has
 BATCH = 64  # sentences that are searched together

@@ -125,7 +125,7 @@ function fill(query) {
     const field = document.getElementById(name);
     if (field) field.value = params.get(name) ?? "";
   }
-  document.getElementById("by-video").checked = params.has("by_video");
+  for (const box of document.querySelectorAll(".toggle input[type=checkbox]")) box.checked = params.has(box.name);
 }
 
 addEventListener("popstate", () => {

@@ -101,7 +101,7 @@ def with_marks(query: Queries | None, request: Request, video_index: VideoIndex,
     closer = sorted({(marked.row[near], marked.row[far]) for near, far in request.closer})
     given = [request.weights.get(name, 0.0) if request.weights else 1.0 for name in layout.names]
     prior = np.where([name in (request.only or layout.names) for name in layout.names], given, 0.0)
-    like, known = _like(marked, good, bad, closer)
+    like = _like(marked, good, bad, closer)
     mean, spread = bank.spread(bank.similarities(like))  # (1, M)
 
     def term(weights: Doubles) -> Queries:
@@ -110,7 +110,7 @@ def with_marks(query: Queries | None, request: Request, video_index: VideoIndex,
 
     alone = query is None
     if query is None:
-        query = term(prior * known)
+        query = term(prior * marked.there[good].any(0))
         if not np.isfinite(query.logits).any():
             words = "has none of the experts that the search uses, so nothing can be like it"
             raise InputError(f"clip {min(request.good)!r} {words}")
@@ -129,10 +129,8 @@ def with_marks(query: Queries | None, request: Request, video_index: VideoIndex,
     return Queries.mixture([(1.0, query), (float(share), term(weights))])
 
 
-def _like(
-    marked: Clips, good: Sequence[int], bad: Sequence[int], closer: Sequence[tuple[int, int]]
-) -> tuple[Doubles, NDArray[np.bool_]]:
-    """(1, E) the term's vectors, and (M,) of which experts they are not 0."""
+def _like(marked: Clips, good: Sequence[int], bad: Sequence[int], closer: Sequence[tuple[int, int]]) -> Doubles:
+    """(1, E) the term's vectors."""
     there, shares = marked.there.astype(np.float64), np.zeros(marked.there.shape)  # (N, M) of each clip in u_m
     for rows, share in ((good, 1.0), (bad, -BAD)):
         shares[rows] += share * there[rows] / np.maximum(there[rows].sum(0), 1)
@@ -141,9 +139,8 @@ def _like(
     for side, share in enumerate((CLOSER, -CLOSER)):
         np.add.at(shares, pairs[:, side], share * both / np.maximum(both.sum(0), 1))
     parts = [shares[:, m] @ marked.packed[:, its] for m, its in enumerate(marked.layout.slices)]
-    norms = np.array([np.linalg.norm(part) for part in parts])
-    known = norms > SMALL
-    return np.concatenate([part / n if n > SMALL else 0 * part for part, n in zip(parts, norms)])[None], known
+    norms = [float(np.linalg.norm(part)) for part in parts]
+    return np.concatenate([part / n if n > SMALL else 0 * part for part, n in zip(parts, norms)])[None]
 
 
 def _said(query: Queries, marked: Clips, bank: Clips, pairs: Sequence[tuple[int, int]]) -> Doubles:

@@ -1,3 +1,4 @@
+from .arrange import arranged as arranged
 from .cut_list import ENDINGS as ENDINGS
 from .cut_list import FORMS as FORMS
 from .cut_list import cut_list as cut_list

@@ -67,6 +67,7 @@ class Hit:
     experts: dict[str, Share]  # the clip's experts only; missing streams have no entry
     offset: float = 0.0  # subtracted by test-time normalisation
     words: dict[str, Said] = field(default_factory=dict)  # of each expert of words that counts, what fits best
+    copies: tuple[str, ...] = ()  # ids of clips that look and sound alike, if they are folded; the best first
 
     @property
     def hits(self) -> tuple[Hit]:
@@ -77,7 +78,8 @@ class Hit:
         """As plain containers, for JSON."""
         shares, words = self.experts.items(), self.words.items()
         experts = {name: {**vars(share), "contribution": share.contribution} for name, share in shares}
-        return {**vars(self), "experts": experts, "words": {name: {**vars(its)} for name, its in words}}
+        own = {"experts": experts, "words": {name: {**vars(its)} for name, its in words}}
+        return {**vars(self), **own, "copies": [*self.copies]}
 
 
 @dataclass(frozen=True)

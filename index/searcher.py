@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 from operator import itemgetter
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 
 from index.exact import Ranked
+from index.fold import folded
 from index.hit import Hit, VideoHits, best_videos, first_count, hits_of, said
 from index.queries import Queries
 from index.request import Meaning, Request, check_experts
@@ -189,8 +190,8 @@ class Searcher:
     def explain(self, request: Request, clip_id: str) -> Hit:
         """A clip as a hit of a request, whether or not the request's filters and `top` let it be found.
 
-        Its rank is among the clips that the request may find and itself; `by_video` and `min_score` do not count.
-        If the search finds the clip, too, both hits are the same.
+        Its rank is among the clips that the request may find and itself; `by_video`, `fold` and `min_score` do not
+        count. If the search finds the clip, too, both hits are the same.
 
         Raises:
             InputError: as `search`; or there is no such clip, or it has none of the experts that are asked for.
@@ -228,6 +229,10 @@ class Searcher:
             least = -np.inf if request.min_score is None else request.min_score
             return [self._with_words([hit for hit in each if hit.score >= least], matching) for each in found]
 
+        if request.fold and not request.by_video:
+            first = hits(Queries.stacked(queries), first_count(request.top), selection)
+            wider = [partial(lambda query, count: hits(query, count, selection)[0], query) for query in queries]
+            return [folded(*each, index.snapshot, request.top) for each in zip(first, wider)]
         if not request.by_video:
             return hits(Queries.stacked(queries), request.top, selection)
 

@@ -28,7 +28,7 @@ from index.exact import Ranked, search_approximately, search_proven
 from index.queries import FEW, Doubles, Queries, pattern_vectors
 from index.request import STREAMS, Request
 from index.scanners import PROVEN, RERANK, TINY, Partition, gpu_usable
-from index.storage import STANDARD, Origin, Segment, Snapshot, packed_of, read_snapshot, refreshed
+from index.storage import STANDARD, Origin, Segment, Snapshot, read_snapshot, refreshed
 from mee.errors import InputError
 from mee.layout import Layout
 
@@ -207,8 +207,7 @@ class VideoIndex:
         Raises:
             InputError: there is none, or the name may mean several.
         """
-        masks = zip(self.of_videos([name]), self.snapshot.segments)
-        if any((mask if segment.live is None else mask & segment.live).any() for mask, segment in masks):
+        if any(mask.any() for mask in self._live(self.of_videos([name]))):
             return name  # the index need not be read for its names
         return self.snapshot.names.need(name, "video")[0]
 
@@ -221,6 +220,29 @@ class VideoIndex:
         tables = (segment.table.arrow for segment in self.snapshot.segments)
         return [np.asarray(pc.is_in(table["video"], value_set=names).to_numpy(), dtype=bool) for table in tables]
 
+    def _live(self, masks: Sequence[Mask]) -> list[Mask]:
+        """The same without removed rows."""
+        live = (segment.live for segment in self.snapshot.segments)
+        return [mask if its is None else mask & its for mask, its in zip(masks, live)]
+
+    def meant_clips(self, name: str) -> list[Mask]:
+        """For each segment which rows of its table a name means: the clip of this id, or else all of a video.
+
+        Raises:
+            InputError: there is none, or the name may mean several.
+        """
+        self.snapshot.check()
+        clips: Sequence[str] = [name]
+        if self.snapshot.find(name) is None:
+            of_video = self._live(self.of_videos([name]))
+            if any(mask.any() for mask in of_video):
+                return of_video
+            clips = self.snapshot.names.need(name, "clip")[1]
+        masks = [np.zeros(len(segment.table), dtype=bool) for segment in self.snapshot.segments]
+        for number, row in map(self.find, clips):
+            masks[number][row] = True
+        return masks
+
     def clips_of(self, video: str) -> list[Moment]:
         """The clips of a video in order of time, those without a stream included.
 
@@ -229,8 +251,9 @@ class VideoIndex:
         """
         self.snapshot.check()
         found: list[Moment] = []
-        for mask, segment in zip(self.of_videos([self.meant_video(video)]), self.snapshot.segments):
-            found += self._moments(segment, np.flatnonzero(mask if segment.live is None else mask & segment.live))
+        masks = self._live(self.of_videos([self.meant_video(video)]))
+        for mask, segment in zip(masks, self.snapshot.segments):
+            found += self._moments(segment, np.flatnonzero(mask))
         return sorted(found, key=lambda moment: (moment.start_s, moment.clip_id))
 
     def moments(self, clip_ids: Sequence[str]) -> list[Moment]:
@@ -282,29 +305,26 @@ class VideoIndex:
             "words": words,
         }
 
-    def clip_query(self, clip_id: str) -> Queries:
+    def clip_query(self, name: str) -> Queries:
         """A clip as a query for clips like it: its vectors, and equal weights for its experts.
 
-        Of words it is the mean of their vectors, as one of norm 1: what the clip is about as a whole.
+        Of a video it is the mean of its clips' vectors of each expert, as one of norm 1.
 
         Raises:
-            InputError: there is no such clip, or it has no stream.
+            InputError: as `meant_clips`; or there is no stream.
         """
-        number, table_row = self.find(clip_id)
-        place = self.snapshot.segments[number].place(table_row)
-        if place is None:
-            raise InputError(f"clip {clip_id!r} has no stream, so nothing can be like it")
-        partition, row = place
-        available = np.array(partition.pattern)
-        columns = np.repeat(packed_of(partition.pattern, self.layout), self.layout.sizes)
-        packed = np.zeros(self.layout.total, dtype=np.float32)
-        packed[columns] = partition.vectors[row, : int(columns.sum())]
-        for m, words in self.snapshot.segments[number].words.items():
-            if available[m]:
-                mean = words.values[words.of(table_row)].mean(0, dtype=np.float64)
-                packed[self.layout.slices[m]] = mean / max(float(np.linalg.norm(mean)), TINY)
+        masks = self.meant_clips(name)
+        places = [(number, int(row)) for number, mask in enumerate(masks) for row in np.flatnonzero(mask)]
+        vectors, there = self.snapshot.vectors(places)
+        available, packed = there.any(0), vectors
+        if not available.any():
+            raise InputError(f"clip {name!r} has no stream, so nothing can be like it")
+        if len(places) > 1:
+            packed = vectors.mean(0, dtype=np.float64, keepdims=True)
+            for its in self.layout.slices:
+                packed[:, its] /= max(float(np.linalg.norm(packed[:, its])), TINY)
         logits = np.where(available, 0.0, -np.inf)[None, None]
-        return Queries(packed[None, None], logits, np.zeros_like(logits), np.ones((1, 1)))
+        return Queries(packed[None].astype(np.float32), logits, np.zeros_like(logits), np.ones((1, 1)))
 
     def refresh(self) -> bool:
         """Read what was written since; returns whether anything was. Not while another thread searches."""
@@ -344,11 +364,14 @@ def selection_of(request: Request, video_index: VideoIndex) -> tuple[Masks | Non
         selection = Filter.parse(request.where).masks([segment.table.arrow for segment in segments])
     if request.video is not None:
         selection = both(selection, video_index.of_videos([video_index.meant_video(request.video)]))
-    if request.like is not None:  # but not the clip itself
-        number, row = video_index.find(request.like)
-        others = np.ones(len(segments[number].table), dtype=bool)
-        others[row] = False
-        selection = both(selection, [others if n == number else None for n in range(len(segments))])
+    if request.like is not None:  # but not the clip itself, or the video
+        meant = video_index.meant_clips(request.like)
+        selection = both(selection, [~mask if mask.any() else None for mask in meant])
+    if request.bad:
+        masks = [np.ones(len(segment.table), dtype=bool) for segment in segments]
+        for number, row in map(video_index.find, request.bad):
+            masks[number][row] = False
+        selection = both(selection, masks)
     matching: list[dict[int, Mask]] = [{} for _ in segments]
     for name, words in request.words.items():
         if STREAMS[name] not in video_index.layout.words:

@@ -255,6 +255,7 @@ def print_hits(title: str, found: Sequence[Hit] | Sequence[VideoHits], modalitie
     shares = [share.contribution for _, hit in moments for share in hit.experts.values()]
     longest = max(map(abs, shares), default=0.0) or 1.0
     offset = ["offset"] if any(hit.offset for _, hit in moments) else []
+    alike = ["alike"] if any(hit.copies for _, hit in moments) else []
     rows, words = [], []
     for names, hit in moments:
         cells = []
@@ -264,8 +265,9 @@ def print_hits(title: str, found: Sequence[Hit] | Sequence[VideoHits], modalitie
             cells.append(f"{bar(part / longest, 6):6} {part:5.2f}" if share and share.weight else "-")
         moment = f"{clock(hit.start_s)}-{clock(hit.end_s)}" if hit.end_s > hit.start_s else "-"  # a still
         rows.append([*names, moment, f"{hit.score:.3f}", *cells, *(f"{0 - hit.offset:.2f}" for _ in offset)])
+        rows[-1] += [f"+{len(hit.copies)}" if hit.copies else "" for _ in alike]
         words += [[names[0], clock(said.start_s), name, said.text] for name, said in hit.words.items()]
-    print_table(title, ["#", "video", "moment", "score", *modalities, *offset], rows, words=2)
+    print_table(title, ["#", "video", "moment", "score", *modalities, *offset, *alike], rows, words=2)
     if words:
         print_table("", ["#", "at", "stream", "words"], words, words=4)
     print(flush=True)

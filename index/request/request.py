@@ -22,7 +22,7 @@ from mee.errors import InputError
 LARGEST = 1e6  # weight of a sentence
 STREAMS = {"said": "speech", "written": "text"}  # fields, and the streams of words that they look into
 CHAIN = 4  # moments of a sequence, at most
-MARKS = 64  # clips that are marked, at most
+MARKS = 128  # clips that are marked, at most: ten rounds of ten, and more
 Sort = Literal["score", "date", "length", "name"]
 QUERY = ("sentence", "also", "only", "weights")  # fields that may differ between requests that are ranked together
 
@@ -86,7 +86,7 @@ class Request:
             raise InputError(f"a sequence has at most {CHAIN} moments, got {1 + len(self.then)}")
         if not 0 <= self.within < math.inf:
             raise InputError(f"--within is a number of seconds from 0, got {self.within:g}")
-        marks = [*self.good, *self.bad, *(clip for pair in self.closer for clip in pair)]
+        marks = {*self.good, *self.bad, *(clip for pair in self.closer for clip in pair)}
         if len(marks) > MARKS:
             raise InputError(f"at most {MARKS} clips can be marked, got {len(marks)}")
         if marks and not self.asks:

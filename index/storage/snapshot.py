@@ -12,13 +12,15 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from index.scanners import Partition, Settings
+from index.scanners import TINY, Floats, Partition, Settings
 from index.storage.checksums import check_file, worth_checking
 from index.storage.entries import together
 from index.storage.manifest import INDEX_FILE, Manifest, Origin, Recall, read_manifest, reading
-from index.storage.segment import Segment, SegmentFacts, as_of, folder_of, open_segment, read_facts
+from index.storage.segment import Segment, SegmentFacts, as_of, folder_of, open_segment, packed_of, read_facts
 from index.storage.table import STANDARD
 from mee.errors import InputError
 from mee.layout import Layout, Scale
@@ -26,6 +28,7 @@ from mee.layout import Layout, Scale
 if TYPE_CHECKING:
     from mee.data import Names
 
+SAMPLE, FEW = 1000, 50  # clips whose mean stands for that of all; so many are a poor estimate of it
 TRIES = 100  # when the writer replaces segments faster than they are opened
 
 
@@ -77,6 +80,44 @@ class Snapshot:
         tables = [segment.live_table() for segment in self.segments]
         ids = (zip(table["clip_id"].to_pylist(), table["video"].to_pylist()) for table in tables)
         return names_of(chain.from_iterable(ids), "the index")
+
+    def vectors_of(self, clip_ids: Sequence[str]) -> tuple[Floats, NDArray[np.bool_]]:
+        """As `vectors`, of clips by their ids; one that is not there has no stream."""
+        return self.vectors([self.find(clip_id) or (-1, 0) for clip_id in clip_ids])
+
+    def vectors(self, places: Sequence[tuple[int, int]]) -> tuple[Floats, NDArray[np.bool_]]:
+        """Packed vectors of clips, 0 where a stream is missing, and which streams there are: (N, E), (N, M).
+
+        Of words it is the mean of a clip's vectors, as one of norm 1: what it is about as a whole.
+
+        places: segments' numbers and rows of their tables, as of `find`.
+        """
+        number, row = np.array(places, dtype=np.int64).reshape(-1, 2).T
+        vectors = np.zeros((len(row), self.layout.total), dtype=np.float32)
+        there = np.zeros((len(row), len(self.layout.names)), dtype=np.bool_)
+        for partition in chain.from_iterable(segment.partitions for segment in self.segments):
+            own = np.minimum(np.searchsorted(partition.rows, row), len(partition.rows) - 1)
+            some = np.flatnonzero((number == partition.segment) & (partition.rows[own] == row))
+            columns = np.flatnonzero(np.repeat(packed_of(partition.pattern, self.layout), self.layout.sizes))
+            there[some] = partition.pattern
+            vectors[some[:, None], columns] = partition.vectors[own[some], : len(columns)]
+            for m, (words, clips) in partition.words.items():
+                for n, clip in zip(some, clips[own[some]]):
+                    mean = words.values[words.starts[clip] : words.starts[clip + 1]].mean(0, dtype=np.float64)
+                    vectors[n, self.layout.slices[m]] = mean / max(float(np.linalg.norm(mean)), TINY)
+        return vectors, there
+
+    @cached_property
+    def centre(self) -> Floats:
+        """(E,) about the mean vector of the clips that have a stream, by experts; shorter where they are few.
+
+        Of SAMPLE clips, evenly spread: sum / (their number + FEW), so that of few clips little is taken off.
+        """
+        step = max(1, len(self) // SAMPLE)
+        places = [(each.segment, int(row)) for each in self.partitions for row in each.rows[each.found[::step]]]
+        vectors, there = self.vectors(places)
+        counts = np.repeat(there.sum(0) + FEW, self.layout.sizes)
+        return np.asarray(vectors.sum(0, dtype=np.float64) / counts, dtype=np.float32)
 
     @cached_property
     def columns(self) -> pa.Schema:

@@ -48,6 +48,7 @@ class Hit(Clip):
     offset: float
     experts: dict[str, Share] = Field(description="of the clip's streams; {} in a list by words alone")
     words: dict[str, Said] = Field(description="what is said or written there that fits best")
+    copies: list[str] = Field(description="ids of clips that look and sound alike, with fold; the best first")
     missing: list[str] | None = Field(description="streams that the clip lacks; null in a list by words alone")
 
 
@@ -70,9 +71,25 @@ class Answer(BaseModel):
     next: str | None = Field(description="token of the following page")
     before: str | None = Field(description="token of the page before")
     weights: dict[str, float] = Field(description="of the experts, for a clip that has all of them")
+    weights_before: dict[str, float] | None = Field(None, description="without the marks, where there are some")
     notes: list[str]
-    hits: list[Hit] | None = Field(None, description="unless by_video")
-    videos: list[Video] | None = Field(None, description="if by_video")
+    hits: list[Hit] | None = Field(None, description="unless by_video or then")
+    videos: list[Video] | None = Field(None, description="if by_video or then")
+
+
+class Cell(BaseModel):
+    """A place on a map."""
+
+    key: str = Field(description="of the clip")
+    row: int
+    column: int
+
+
+class Map(BaseModel):
+    """What was found, arranged so that alike clips lie side by side."""
+
+    columns: int
+    cells: list[Cell] = Field(description="row by row; of a video, its best moment")
 
 
 class Info(BaseModel):

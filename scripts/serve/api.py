@@ -20,7 +20,7 @@ from mee.errors import InputError
 from scripts.serve import answers, media, schema
 from scripts.serve.answers import REF, documented
 from scripts.serve.asked import key_of, name_of
-from scripts.serve.page import FILES, listed, progress_of
+from scripts.serve.page import FILES, listed, mapped, progress_of
 from scripts.serve.progress import State
 from scripts.serve.schema import request_of, request_of_json
 from scripts.serve.service import TOP, Page
@@ -90,13 +90,26 @@ def _answer(request: Request, page: Page) -> Response:
         asked["also"] = [{"weight": weight, "sentence": sentence} for weight, sentence in page.request.also]
     write = _Writer(request)
     found: dict[str, Any] = {}
-    if page.request.by_video:
+    if page.videos:
         found["videos"] = [write.video(each) for each in page.found if isinstance(each, VideoHits)]
     else:
         found["hits"] = [write.hit(each) for each in page.found if isinstance(each, Hit)]
-    first = page.request.offset + page.first
+    first, weights = page.request.offset + page.first, {"weights": {**page.weights}}
     places = {"count": page.count, "first": first, "next": page.next, "before": page.before}
-    return as_json({"query": asked, **places, "weights": {**page.weights}, "notes": [*page.notes], **found})
+    if page.weights_before:
+        weights["weights_before"] = {**page.weights_before}
+    return as_json({"query": asked, **places, **weights, "notes": [*page.notes], **found})
+
+
+@router.get("/map", **documented(answers.Map, 404, 503, query=True))
+async def arranged(request: Request) -> Response:
+    """Find moments, or videos, and arrange all on a grid that is nearly square, alike ones side by side."""
+    wanted, _ = request_of(request.query_params.multi_items())
+    service = request.app.state.service
+    columns, page = await mapped(service, await media.unless_gone(request, service.search(wanted, size=TOP)))
+    keys = [key_of(hit.clip_id) for one in page.found for hit in one.hits[:1]]
+    cells = [dict(zip(("key", "row", "column"), (key, *divmod(n, columns)))) for n, key in enumerate(keys)]
+    return as_json({"columns": columns, "cells": cells})
 
 
 class _Writer:

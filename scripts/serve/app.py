@@ -33,6 +33,7 @@ SENTENCES = {
 EXAMPLES = {  # of routes, for /docs
     "GET /api/search": "/api/search?q=a+dog&also=0.5*at+night&less=a+cat&size=3",
     "POST /api/search": '{"sentence": "a dog", "also": [{"weight": -1, "sentence": "a cat"}], "size": 3}',
+    "GET /api/map": "/api/map?q=a+dog&fold=1",
     "GET /api/explain": "/api/explain?q=a+dog&clip=KEY",
     "GET /api/facets": "/api/facets?where=duration+%3C+30&column=video",
     "GET /api/export": "/api/export?form=edl&q=a+dog&top=20",

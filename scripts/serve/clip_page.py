@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
-from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request, Response
 
@@ -105,8 +104,9 @@ async def _answer(template: str, level: int, key: str, request: Request) -> Resp
         play=play,
         shift=play.get("start_s", 0.0) - view.card.hit.start_s,  # of lines, from the video to the player
         captions=any(line.kind == "said" for line in view.lines),
-        query=urlencode(asked.pairs),
-        others=_others(view, asked),
+        query=asked.query,
+        hidden=asked.rest(),
+        others=[*_others(view, asked)],
         **live(request),
     )
 
@@ -122,7 +122,7 @@ def _facts(searcher: Searcher, name: str) -> dict[str, Any]:
 
 
 def _view(searcher: Searcher, name: str, asked: Asked, media: bool, progress: Progress | None) -> ClipView:
-    known, request = _facts(searcher, name), request_of(asked.pairs)[0] if asked.pairs else None
+    known, request = _facts(searcher, name), request_of(asked.pairs, others=("view",))[0] if asked.pairs else None
     moment = known["clip_id"], known["video"], known["start_s"], known["end_s"]
     hit = Hit(0, *moment, 0.0, {})
     if request is not None and request.asks:
@@ -183,14 +183,15 @@ def _about(known: Mapping[str, Any], progress: Progress | None) -> Iterator[tupl
             yield name, f"{value:,}" if isinstance(value, float) else str(value)
 
 
-def _others(view: ClipView, asked: Asked) -> tuple[str, str] | None:
-    """A link to other clips of the video, where it has some."""
+def _others(view: ClipView, asked: Asked) -> Iterator[tuple[str, str]]:
+    """Links to other clips of the video, where it has some, and to other videos."""
     hit = view.card.hit
-    if len(view.neighbours) < 2:
-        return None
-    if asked.pairs:
-        return "The search in this video alone", asked.link(without=["video"], add=(("video", hit.video),))
-    return "Like this in the video alone", asked.link(add=(("like", hit.clip_id), ("video", hit.video)))
+    if len(view.neighbours) > 1:
+        yield "More of this video", Asked((("video", hit.video),)).link()
+        its = [("video", hit.video)] if asked.pairs else [("like", hit.clip_id), ("video", hit.video)]
+        about = "The search" if asked.pairs else "Like this"
+        yield f"{about} in this video alone", asked.link(without=["video"], add=its)
+    yield "Other videos like this one", Asked((("like", hit.video), ("by_video", "1"))).link()
 
 
 def _vtt(lines: Sequence[Line], shift: float) -> Iterator[str]:

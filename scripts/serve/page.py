@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import compress
 from typing import Any, NamedTuple, get_args
 from urllib.parse import urlencode
 
+import numpy as np
 import pyarrow as pa
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response
@@ -28,14 +29,13 @@ from scripts.serve.progress import FileState, Progress, State
 from scripts.serve.rendering import colours, rendered
 from scripts.serve.schema import query_of, request_of
 from scripts.serve.service import NOT_YET, NOTHING, TOP, Busy, NotYet, Page, Service
-from scripts.serve.view import Card, Cards
+from scripts.serve.view import Card, Cards, marks
 
 router = APIRouter(include_in_schema=False)
 SHOWN, VALUES, KEPT = 24, 8, 64  # clips on the first page, values of a column, filters whose facets are kept
 FILES = 100  # on a page
 NOT_READ = "this is known where mee open reads the library; plain mee serve shows an index as it is"
-HIDDEN = ("streams", "start_s", "end_s", "file_seconds", "file_bytes", "width")  # filters know them
-HIDDEN += ("audio_rate", "file_modified")
+HIDDEN = ["streams", "start_s", "end_s", "file_seconds", "file_bytes", "file_modified", "width", "audio_rate"]
 ORDERS = {"date": "newest first", "length": "shortest first", "name": "by name"}
 FIRST = ("duration", "video_codec", "audio_codec", "height", "fps", "video")  # after the columns of the user
 EXAMPLES = {
@@ -124,12 +124,15 @@ async def _answer(template: str, request: Request, asked: Asked) -> Response:
     service: Service = request.app.state.service
     library, token = await _library(request), request.query_params.get("token")
     page, facets, error, wrong, status, headers = None, [], "", False, 200, {}
+    columns = 0  # of the map
     try:
         if token:
             page = await service.page(token)
         else:
-            wanted, size = request_of(asked.pairs)
-            page = await unless_gone(request, service.search(wanted, size=size))
+            wanted, size = request_of(asked.pairs, others=("view",))
+            whole = asked.one("view") == "map"
+            page = await unless_gone(request, service.search(wanted, size=TOP if whole else size))
+            columns, page = await mapped(service, page) if whole else (0, page)
             facets = await _facets(service, library, wanted)
     except Busy as busy:
         status, headers = 503, {"Retry-After": str(max(1, round(busy.retry_s)))}
@@ -138,12 +141,16 @@ async def _answer(template: str, request: Request, asked: Asked) -> Response:
     except InputError as problem:
         status, error = 400, str(problem)
         wrong = error.startswith("the filter ")
-    hidden = asked.rest("q", "only", "where", "by_video", "offset", *library.words)
+    fields = ("q", "only", "where", "by_video", "fold", "view", "offset", "min_score", "sort", "within")
+    hidden = asked.rest(*fields, *library.words)
     if error and not wrong:  # what cannot be seen in the form is not asked for again
-        hidden = tuple(pair for pair in hidden if pair[0] in CHIPS)
+        hidden = tuple(pair for pair in hidden if pair[0] in (*CHIPS, "mark", "closer"))
     shown: dict[str, Any] = {"library": library}
     shown |= {"asked": asked, "error": error, "wrong": wrong, "hidden": hidden, "chips": chips(asked)}
+    shown["marks"] = marks(asked)
     shown |= {"choices": choices(facets, asked)} | _shown(request, asked, library, page) | live(request, library)
+    shown["columns"] = columns
+    shown["status"] += ", alike ones side by side" if columns > 1 else ""
     if status == 503 and not error:
         shown["status"] = NOT_YET[0].upper() + NOT_YET[1:]
     progress, q = request.app.state.settings.progress, asked.one("q")
@@ -151,6 +158,14 @@ async def _answer(template: str, request: Request, asked: Asked) -> Response:
     response = rendered(template, status, **shown)
     response.headers.update(headers)
     return response
+
+
+async def mapped(service: Service, page: Page) -> tuple[int, Page]:
+    """Columns of a map of what was found, by the best moments of videos; and the same, row by row."""
+    ids, weights = [one.hits[0].clip_id for one in page.found], page.weights
+    rows, columns = await service.run(lambda it: index.arranged(ids, weights, it.video_index.snapshot))
+    order = np.lexsort((columns, rows)).tolist()
+    return int(columns.max(initial=-1)) + 1, replace(page, found=[page.found[n] for n in order])
 
 
 # ---- a library that is read
@@ -230,38 +245,46 @@ async def parts(request: Request) -> Response:
 def _shown(request: Request, asked: Asked, library: Library, page: Page | None) -> dict[str, Any]:
     """What templates show of an answer; None: there is none."""
     if page is None:
-        return dict.fromkeys(("groups", "notes", "weights"), ()) | dict.fromkeys(
-            ("by_video", "status", "more"), ""
+        return dict.fromkeys(("groups", "notes", "weights", "before"), ()) | dict.fromkeys(
+            ("by_video", "status", "more", "scored"), ""
         )
     media = request.app.state.settings.videos is not None
-    progress = request.app.state.settings.progress
-    cards = Cards(page.request, library.names, query=query_of(page.request), media=media, progress=progress)
+    progress, view = request.app.state.settings.progress, "&view=map" if asked.one("view") == "map" else ""
+    cards = Cards(page.request, library.names, query=query_of(page.request) + view, media=media, progress=progress)
     scale = cards.scale((hit for one in page.found for hit in one.hits), request.query_params.get("scale", ""))
     return {
-        "groups": [(one, [*map(cards.card, one.hits)]) for one in page.found],
+        "groups": [
+            (one, [cards.card(hit, not (number and page.request.then)) for number, hit in enumerate(one.hits)])
+            for one in page.found
+        ],
         "zero": cards.zero,
-        "by_video": page.request.by_video,
+        "by_video": page.videos,
+        "scored": cards.scored,
         "status": _status(page),
         "notes": [note for note in page.notes if note != NOTHING],  # which the status says
         "more": asked.link(add=[("token", page.next), ("scale", scale)]) if page.next else "",
         "weights": page.weights,
-        "top": max([1.0, *page.weights.values()]),
+        "before": page.weights_before,
+        "top": max([1.0, *page.weights.values(), *page.weights_before.values()]),
     }
 
 
 def _status(page: Page) -> str:
     """How much was found, and in which order; or what to do."""
-    wanted, noun = page.request, "video" if page.request.by_video else "moment"
+    wanted, noun, sequence = page.request, "video" if page.videos else "moment", ""
+    if wanted.then:
+        sequence = f" with this sequence within {wanted.within:g} s"
     if not page.count and wanted.offset:
-        return f"No more {noun}s"
+        return f"No more {noun}s{sequence}"
     if not page.count:
-        return f"No {noun} fits: take a filter or a stream away, or use other words"
+        more = "allow more time between its moments" if wanted.then else "take a filter or a stream away"
+        return f"No {noun}{sequence or ' fits'}: {more}, or use other words"
     last = page.first + len(page.found) - 1
-    order = "by time" if not wanted.asks else "by their best moment" if wanted.by_video else "best first"
-    order = ORDERS.get(wanted.sort, order)
+    ranked = "by their best moment" if wanted.by_video and not wanted.then else "best first"
+    order = ORDERS.get(wanted.sort, ranked if wanted.asks else "by time")
     best = f"the {'next' if wanted.offset else 'best'} " if page.count == wanted.top and wanted.asks else ""
     part = f"{last:,} of {best}" if last < page.count else best.capitalize()
-    return f"{part}{count(page.count, noun)}, {order}"
+    return f"{part}{count(page.count, noun)}{sequence}, {order}"
 
 
 async def _facets(service: Service, library: Library, wanted: index.Request) -> list[index.Facet]:

@@ -31,7 +31,7 @@ from scripts.serve.metrics import Metrics
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 Found = Sequence[Hit] | Sequence[VideoHits]
-TOP = 200  # hits, or videos, that are ranked for one request
+TOP = 256  # hits, or videos, that are ranked for one request
 MOMENTS = 1000  # of all videos of one request
 TERMS = 16  # sentences of one request; all requests of a batch are padded to the most that one has
 BATCH = 64  # sentences that are searched together
@@ -79,7 +79,13 @@ class Page:
     next: str | None = None  # token of the following page
     before: str | None = None  # token of the page before
     weights: Mapping[str, float] = field(default_factory=dict)  # of the experts; {} of a list
+    weights_before: Mapping[str, float] = field(default_factory=dict)  # those marks; {}: there are none
     notes: Sequence[str] = ()  # sentences for the user, such as of words that the model never read
+
+    @property
+    def videos(self) -> bool:
+        """Whether videos are found, and not clips."""
+        return self.request.by_video or bool(self.request.then)
 
 
 @dataclass(frozen=True, eq=False)
@@ -361,8 +367,12 @@ class Service:
             notes.append(NOTHING)
         if self._stale:
             notes.append("the index has changed and cannot be read; these hits are of the index as it was before")
-        notes, weights = [note.removeprefix("note: ") for note in notes], searcher.weights(request)
-        return Page(request=request, found=found, count=len(found), weights=weights, notes=notes)
+        notes, now, before = [note.removeprefix("note: ") for note in notes], searcher.weights(request), {}
+        if request.good or request.bad or request.closer:
+            with suppress(InputError):  # nothing is asked but the marks
+                before = searcher.weights(replace(request, good=(), bad=(), closer=()))
+        both: dict[str, Any] = {"weights": now, "weights_before": before}
+        return Page(request=request, found=found, count=len(found), notes=notes, **both)
 
 
 def _check_size(request: Request, size: int) -> None:

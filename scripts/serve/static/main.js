@@ -4,5 +4,6 @@ import "./form.js";
 import "./player.js";
 import "./strip.js";
 import "./marks.js";
+import "./saved.js";
 import "./keys.js";
 import "./live.js";

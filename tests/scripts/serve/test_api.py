@@ -15,7 +15,7 @@ from scripts.serve.api import EXPORTS
 from scripts.serve.app import EXAMPLES
 from scripts.serve.asked import key_of, name_of
 from scripts.serve.schema import query_of
-from scripts.serve.service import Busy, Page
+from scripts.serve.service import TOP, Busy, Page
 from tests.scripts.serve.conftest import build
 from tests.scripts.serve.serve_client import TOKEN, client_of
 from tests.scripts.serve.test_security import scope_of, status_of
@@ -51,7 +51,7 @@ def playing(searcher, tmp_path):
 
 
 def found_by(searcher, **fields):
-    return searcher.search([Request(**{"top": 200} | fields)])[0]
+    return searcher.search([Request(**{"top": TOP} | fields)])[0]
 
 
 def without(hit, *names):
@@ -128,7 +128,7 @@ def test_what_is_known_of_a_clip(ask, playing, searcher, name):
     hit = ask(f"/api/explain?{query}&clip={key_of(name)}").json()
     (same,) = (each for each in found_by(searcher, sentence="a dog") if each.clip_id == name)
     assert without(hit, *ADDED) == same.to_dict()
-    like = ask("/api/search?" + query_of(Request(like=name, top=200))).json()
+    like = ask("/api/search?" + query_of(Request(like=name, top=TOP))).json()
     assert {each["clip_id"] for each in like["hits"]} <= {*NAMES} - {name}
     assert like["count"] > 3
 

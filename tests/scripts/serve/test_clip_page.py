@@ -135,7 +135,13 @@ def test_a_page_without_a_query(client):
     assert (facts["file_bytes"], facts["video codec"], facts["<b>=1"]) == ("<b>", "<i>", "<svg>")
     links = [dict(parse_qsl(urlsplit(it.attributes["href"]).query)) for it in page.all("a")]
     like = {"like": f"{FILM}#t=25,30"}
-    wanted = [like | {"video": FILM}, like, like | {"only": "appearance"}, like | {"only": "audio"}]
+    wanted = [
+        like | {"video": FILM},
+        {"like": FILM, "by_video": "1"},
+        like,
+        like | {"only": "appearance"},
+        like | {"only": "audio"},
+    ]
     assert [link for link in links if "like" in link] == wanted
 
 

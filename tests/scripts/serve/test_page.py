@@ -22,7 +22,7 @@ from scripts.serve import page as pages
 from scripts.serve.asked import Asked, chips, key_of, name_of
 from scripts.serve.rendering import COLOURS, colours, number, short
 from scripts.serve.schema import request_of
-from scripts.serve.service import Busy, Service
+from scripts.serve.service import TOP, Busy, Service
 from scripts.serve.view import Cards
 from tests.scripts.serve.serve_client import client_of
 from tests.scripts.serve.serve_html import Document
@@ -70,7 +70,7 @@ def page(client):
 
 
 def found(searcher, sentence="a dog barks", **fields):
-    return searcher.search([Request(sentence=sentence, **{"top": 200} | fields)])[0]
+    return searcher.search([Request(sentence=sentence, **{"top": TOP} | fields)])[0]
 
 
 def asks(link):
@@ -116,7 +116,7 @@ def test_hits_are_what_the_index_finds_with_what_each_stream_adds(page, searcher
             assert ("less" in bar.classes) == (share.contribution < 0)
         similar = [asks(link) for link in card.one("details", "similar").all("a")]
         assert similar == [
-            Request(like=hit.clip_id, only=by, top=200) for by in [(), *((n,) for n in hit.experts)]
+            Request(like=hit.clip_id, only=by, top=TOP) for by in [(), *((n,) for n in hit.experts)]
         ]
     assert lacking
     assert not document.all("img")  # there are no videos

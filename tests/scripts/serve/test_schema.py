@@ -17,7 +17,7 @@ from index import Request, Searcher
 from mee.errors import InputError
 from scripts.serve.asked import key_of
 from scripts.serve.schema import query_of, request_of, request_of_json
-from scripts.serve.service import TERMS
+from scripts.serve.service import TERMS, TOP
 from tests.scripts.serve.conftest import build
 from tests.scripts.serve.serve_client import client_of
 
@@ -32,7 +32,7 @@ REQUESTS = st.builds(
     like=st.none() | WORDS,
     weights=st.dictionaries(WORDS.filter(lambda name: "=" not in name), st.floats(1e-9, 1e9), max_size=3),
     video=st.none() | WORDS,
-    top=st.integers(1, 200),
+    top=st.integers(1, TOP),
     min_score=st.none() | st.floats(allow_nan=False, allow_infinity=False),
     moments=st.integers(1, 20),
     **dict.fromkeys(("by_video", "plain", "exact"), st.booleans()),
@@ -41,10 +41,13 @@ FULL = Request(
     sentence="2 * a dog & cat", also=((0.5, "at night"), (-1.0, "a cat"), (1.0, "2*x")), like="w.mp4#t=1,2",
     only=("audio", "a b"), weights={"audio": 0.1}, where='x == "ä+%"', video="v/ü", said="hi", written="yo",
     top=20, min_score=-1e-7, by_video=True, moments=4, plain=True, exact=True,
+    then=("a cake", "2*x"), within=0.5, example="x1", good=("v#t=1,2", "ä\n"), bad=("a&b",),
+    closer=(("a.b", "ü"), ("c", "d")),
+    offset=3, sort="length", fold=True,
 )  # fmt: skip
 
 
-@given(REQUESTS, st.integers(1, 200))
+@given(REQUESTS, st.integers(1, TOP))
 def test_an_address_reads_as_the_request_that_made_it(request, size):
     assert request_of(parse_qsl(query_of(request, size)), ()) == (request, size)
 
@@ -55,7 +58,9 @@ def test_every_field_of_a_request_can_be_asked_in_both_ways():
         {"weight": -1, "sentence": "a cat"}, {"sentence": "2*x"}], "like": "w.mp4#t=1,2", "only": ["audio", "a b"],
         "weights": {"audio": 0.1}, "where": "x == \\"\\u00e4+%\\"", "video": "v/\\u00fc", "said": "hi",
         "written": "yo", "top": 20, "size": 7, "min_score": -1e-7, "by_video": true, "moments": 4, "plain": true,
-        "exact": true}"""
+        "exact": true, "then": ["a cake", "2*x"], "within": 0.5, "example": "x1", "bad": ["a&b"],
+        "good": ["v#t=1,2", "\\u00e4\\n"],
+        "closer": [["a.b", "\\u00fc"], ["c", "d"]], "offset": 3, "sort": "length", "fold": true}"""
     assert request_of_json(body) == (FULL, 7)
 
 
@@ -64,7 +69,7 @@ def test_words_are_those_of_the_command_line_and_empty_fields_of_a_form_ask_noth
     found = request_of([*form, ("weights.audio", "0.7"), ("weights", "a=b=1"), ("by_video", "on")])
     also = ((0.5, "at night"), (-2.0, "a cat"))
     weights = {"audio": 0.7, "a=b": 1.0}
-    assert found == (Request(sentence="a", also=also, weights=weights, top=200, by_video=True), 24)
+    assert found == (Request(sentence="a", also=also, weights=weights, top=TOP, by_video=True), 24)
     assert request_of([("q", "a"), ("token", "x")], others=("token",))[0].sentence == "a"
 
 
@@ -73,7 +78,7 @@ def test_words_are_those_of_the_command_line_and_empty_fields_of_a_form_ask_noth
     [
         ("", "nothing to look for"), ("q=%20", "sentence"), ("q=a&q=b", "'sentence' is given twice"),
         ("q=a&qq=b", "no parameter 'qq'"), ("q=a&wheer=x", "did you mean 'where'"), ("q=a&sentence=b", "twice"),
-        ("q=a&top=0", "'top'"), ("q=a&top=201", "'top'.*200"), ("q=a&top=1.5", "'top'"), ("q=a&size=0", "size"),
+        ("q=a&top=0", "'top'"), ("q=a&top=257", "'top'.*256"), ("q=a&top=1.5", "'top'"), ("q=a&size=0", "size"),
         ("q=a&top=" + "9" * 5000, "'top'"), ("q=a&moments=99", "'moments'"), ("q=a&by_video=maybe", "'by_video'"),
         ("q=a&min_score=nan", "finite"), ("q=a&min_score=1e400", "finite"), ("said=-&min_score=1", "said '-'"),
         ("said=x&min_score=1", "^min_score is"), ("q=%00", "NUL"), ("like=a%00b", "NUL"),

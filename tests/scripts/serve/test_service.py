@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from index import IndexWriter, Request, Searcher
 from mee.errors import InputError
 from scripts.serve import service as service_module
-from scripts.serve.service import Busy, Gone, Service
+from scripts.serve.service import TOP, Busy, Gone, Service
 
 SOME = ("a dog", "rain falls", "the drums", "a blue square")
 
@@ -177,9 +177,9 @@ def test_a_full_queue_says_when_to_come_back_and_recovers(searcher, monkeypatch)
 @pytest.mark.parametrize(
     ("fields", "size", "word"),
     [
-        ({"top": 201}, 10, "201"),
+        ({"top": TOP + 1}, 10, "257"),
         ({}, 0, "size"),
-        ({}, 201, "size"),
+        ({}, TOP + 1, "size"),
         ({"by_video": True, "top": 100, "moments": 11}, 10, "moments"),
         ({"also": ((1.0, "a cat"),) * 16}, 10, "sentences"),
     ],

@@ -71,8 +71,10 @@ class Answer(BaseModel):
     before: str | None = Field(description="token of the page before")
     weights: dict[str, float] = Field(description="of the experts, for a clip that has all of them")
     notes: list[str]
-    hits: list[Hit] | None = Field(None, description="unless by_video")
-    videos: list[Video] | None = Field(None, description="if by_video")
+    hits: list[Hit] | None = Field(None, description="unless by_video or then")
+    videos: list[Video] | None = Field(
+        None, description="if by_video or then: of a sequence its moments by time, and their mean as the score"
+    )
 
 
 class Info(BaseModel):

@@ -41,6 +41,7 @@ PAUSES = 8  # parts of a turn; the next one may wait for half of them
 AGAIN_S = 2.0  # between attempts to read an index that could not be read
 STOPS = "the server stops"
 NOT_YET = "nothing can be searched for yet; the first moments come within a minute"
+APART = "no video has moments for all parts in this order, each soon enough after the one before"
 NOTHING = "no clip fits the filters and has a stream of the experts searched with"
 TOKEN = re.compile(r"([A-Za-z0-9_-]{16})\.([0-9]{1,4})")
 
@@ -355,7 +356,7 @@ class Service:
         if not found and request.min_score is not None:
             notes.append(f"nothing scores {request.min_score:g} or more")
         elif not found:
-            notes.append(NOTHING)
+            notes.append(APART if request.then else NOTHING)
         if self._stale:
             notes.append("the index has changed and cannot be read; these hits are of the index as it was before")
         notes, weights = [note.removeprefix("note: ") for note in notes], searcher.weights(request)

@@ -46,7 +46,7 @@ ARROWS: dict[str, dict[str, str]] = {
     "index": {
         "index": "exact request scanners storage",
         "exact": "index scanners",
-        "request": "index storage",
+        "request": "exact index scanners storage",
         "storage": "scanners",
     },
     "scripts": {

@@ -74,7 +74,9 @@ class Answer(BaseModel):
     weights_before: dict[str, float] | None = Field(None, description="without the marks, where there are some")
     notes: list[str]
     hits: list[Hit] | None = Field(None, description="unless by_video or then")
-    videos: list[Video] | None = Field(None, description="if by_video or then")
+    videos: list[Video] | None = Field(
+        None, description="if by_video or then: of a sequence its moments by time, and their mean as the score"
+    )
 
 
 class Cell(BaseModel):

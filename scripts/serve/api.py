@@ -90,7 +90,7 @@ def _answer(request: Request, page: Page) -> Response:
         asked["also"] = [{"weight": weight, "sentence": sentence} for weight, sentence in page.request.also]
     write = _Writer(request)
     found: dict[str, Any] = {}
-    if page.videos:
+    if page.request.finds_videos:
         found["videos"] = [write.video(each) for each in page.found if isinstance(each, VideoHits)]
     else:
         found["hits"] = [write.hit(each) for each in page.found if isinstance(each, Hit)]

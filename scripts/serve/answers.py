@@ -75,6 +75,15 @@ class Answer(BaseModel):
     videos: list[Video] | None = Field(None, description="if by_video")
 
 
+class Example(BaseModel):
+    """A file that others can be like."""
+
+    example: str = Field(description="its name, for `example` of a search")
+    streams: list[str] = Field(description="by which it is compared")
+    missing: list[str] = Field(description="the other streams of the index")
+    notes: list[str]
+
+
 class Info(BaseModel):
     """What is served."""
 

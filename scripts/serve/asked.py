@@ -18,8 +18,9 @@ from mee.errors import InputError
 from scripts.search import WEIGHTED
 
 STATE = ("token", "scale")  # of paging, not of the query
-ASKS = ("q", "also", "less", "like", "said", "written")
+ASKS = ("q", "also", "less", "like", "example", "said", "written")
 CHIPS = {"also": "also", "less": "not", "like": "like", "video": "video", "said": "said", "written": "written"}
+CHIPS |= {"example": "like the file"}
 PARTS = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`|[()\[\]{}]|\b(?:and|or)\b""", re.DOTALL)
 LONGEST = 8192  # letters of a key
 DEEPER = dict.fromkeys("([{", 1) | dict.fromkeys(")]}", -1)
@@ -84,7 +85,8 @@ class Asked:
     def title(self) -> str:
         """The query as a reader would say it."""
         words = [f"“{value}” {name}" for name in ("said", "written") for value in self.all(name)]
-        first = " ".join([*self.all("q"), *(f"like {value}" for value in self.all("like")), *words])
+        likes = [*self.all("like"), *map(_file, self.all("example"))]
+        first = " ".join([*self.all("q"), *(f"like {value}" for value in likes), *words])
         signs = (("+", "also"), ("−", "less"))
         return first + "".join(f" {sign} {value}" for sign, name in signs for value in self.all(name))
 
@@ -103,11 +105,16 @@ def chips(asked: Asked) -> list[Chip]:
     for name, value in asked.pairs:
         if name in CHIPS:
             match = WEIGHTED.fullmatch(value) if name in ("also", "less") else None
-            text = f"{match[2].strip()} × {match[1]}" if match else value
+            text = f"{match[2].strip()} × {match[1]}" if match else _file(value) if name == "example" else value
             found.append(Chip(CHIPS[name], text, asked.link(without=[(name, value)])))
     found += [Chip("filter", part, asked.filtered(without=part)) for part in asked.conditions]
     least = asked.one("min_score")
     return [*found, Chip("score", f"{least} or more", asked.link(without=["min_score"]))] if least else found
+
+
+def _file(example: str) -> str:
+    """photo.jpg~1a2b3c4d -> photo.jpg"""
+    return example.rpartition("~")[0] or example
 
 
 class Value(NamedTuple):

@@ -4,6 +4,7 @@ example:
   mee search index/ "a dog jumps into the snow"
   mee search index/ "a dog" --also "0.5*at night" --less "a cat"
   mee search index/ --like "walk.mp4#t=10,20" --only audio
+  mee search index/ --like-file photo.jpg
   mee search index/ "a dog" --where 'duration < 30 and video.startswith("news/")'
   mee search index/ "a dog" --by-video --top 3
   mee search index/ "a man pours flour" --then "a cake in the oven" --within 60
@@ -12,8 +13,8 @@ example:
   mee search index/ --top 3 --json < sentences.txt
 
 Each hit shows what every expert adds to its score, and what is said or written there that fits best. With --then,
-videos are ranked by the mean score of moments in this order. Without a sentence, --like, --said and --written,
-each line of stdin is a query.
+videos are ranked by the mean score of moments in this order. Without a sentence, --like, --like-file, --said and
+--written, each line of stdin is a query.
 """
 
 from __future__ import annotations
@@ -89,6 +90,8 @@ class QueryArgs(Request):
     then: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="SENTENCE")] = ()
     like: Annotated[str | None, arg(metavar="CLIP")] = None  # find clips like this one, with or without a sentence
     example: Suppress[str | None] = None  # --like-file gives it
+    # find clips like a file from outside: a picture, or 60 s of video or sound at most; nothing of it is kept
+    like_file: Annotated[Path | None, arg(metavar="FILE")] = None
     good: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="CLIP")] = ()  # this one fits; may be repeated
     # this one does not, and is not found again; may be repeated
     bad: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="CLIP")] = ()
@@ -111,7 +114,7 @@ class QueryArgs(Request):
     @property
     def reads_lines(self) -> bool:
         """Whether the sentences come from stdin."""
-        others = (self.sentence, self.like, self.example, self.said, self.written)
+        others = (self.sentence, self.like, self.like_file, self.said, self.written)
         return not self.good and all(each is None for each in others)
 
     def request(self, sentence: str | None) -> Request:
@@ -120,7 +123,8 @@ class QueryArgs(Request):
             raise InputError(f"--video {self.video!r} is not UTF-8 text")
         settings = {field.name: getattr(self, field.name) for field in fields(Request)}
         also = (*self.also, *((-weight, text) for weight, text in self.less))
-        return Request(**settings | {"sentence": sentence, "also": also})
+        example = None if self.like_file is None else str(self.like_file)
+        return Request(**settings | {"sentence": sentence, "also": also, "example": example})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +161,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     gpu = pick_device("cuda") if args.device == "cuda" else None  # not by default: all vectors are copied there
     searcher = Searcher.load(args.index, device=gpu or args.device, model=args.model, index_device=gpu)
+    if query.like_file is not None:
+        from scripts import example
+
+        made = example.ExampleMaker(searcher, args.device).make(query.like_file)
+        searcher.meaning.examples[str(query.like_file)] = made.queries
+        for note in made.notes:
+            say(note)
+        if args.verbose:
+            lacks = f"; it has no {', '.join(made.missing)}" if made.missing else ""
+            say(f"the file is compared by {', '.join(made.streams)}{lacks}")
     if query.reads_lines:  # before the first line is waited for
         searcher.check(first)
     for number, requests in enumerate(_batches(query) if query.reads_lines else [[first]]):
@@ -243,6 +257,7 @@ def _title(request: Request) -> str:
     terms = [] if request.sentence is None else [(1.0, f'"{request.sentence}"')]
     terms += [(weight, f'"{sentence}"') for weight, sentence in request.also]
     terms += [] if request.like is None else [(1.0, f"clip {request.like}")]
+    terms += [] if request.example is None else [(1.0, f"file {request.example}")]
     if not terms:
         return ", ".join(f'{name} "{words}"' for name, words in request.words.items())
     parts: list[str] = []

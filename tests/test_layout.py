@@ -50,11 +50,12 @@ ARROWS: dict[str, dict[str, str]] = {
         "storage": "scanners",
     },
     "scripts": {
-        "scripts": "report",
+        "scripts": "example report",
         "demo": "scripts serve",
+        "example": "scripts",
         "open": "scripts serve",
         "report": "scripts",
-        "serve": "scripts",
+        "serve": "example scripts",
     },
 }
 PRODUCT_LINES, PRODUCT_FILES, TEST_LINES, BENCHMARK_LINES = 45_000, 270, 44_500, 5_800

@@ -94,6 +94,15 @@ class Map(BaseModel):
     cells: list[Cell] = Field(description="row by row; of a video, its best moment")
 
 
+class Example(BaseModel):
+    """A file that others can be like."""
+
+    example: str = Field(description="its name, for `example` of a search")
+    streams: list[str] = Field(description="by which it is compared")
+    missing: list[str] = Field(description="the other streams of the index")
+    notes: list[str]
+
+
 class Info(BaseModel):
     """What is served."""
 

@@ -23,6 +23,7 @@ from fastapi.responses import Response
 import index
 from index import Hit, Searcher
 from mee.errors import InputError, count, name_id
+from scripts.example import offered
 from scripts.serve.asked import ASKS, CHIPS, Asked, chips, choices, key_of
 from scripts.serve.media import unless_gone
 from scripts.serve.progress import FileState, Progress, State
@@ -64,6 +65,7 @@ class Library:
     videos: int
     streams: list[Stream]
     first: list[Hit]  # some clips, evenly spread
+    takes_files: bool = False  # as examples
     facets: dict[Any, list[index.Facet]] = field(default_factory=dict)  # by what is filtered
 
     @property
@@ -328,4 +330,4 @@ def _counted(searcher: Searcher) -> tuple[Any, Library]:
         some = table.select(["clip_id", "video", "start_s", "end_s"]).take(pa.array(rows, pa.int64())).to_pylist()
         first += [Hit(0, row["clip_id"], row["video"], row["start_s"], row["end_s"], 0.0, {}) for row in some]
     streams = [Stream(name, colour, have[name]) for name, colour in colours(names).items()]
-    return snapshot, Library(len(snapshot), len(videos), streams, first)
+    return snapshot, Library(len(snapshot), len(videos), streams, first, offered(searcher))

@@ -20,13 +20,8 @@ from scripts.example.example import Example, ExampleMaker
 if TYPE_CHECKING:
     from index import Searcher
 
-KEPT, WAITING = 64, 4  # examples of an index; files that wait, or are worked on
-LONGEST_NAME = 100  # letters
+KEPT, LETTERS = 64, 100  # examples of an index; of the name of one
 IMAGES = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"GIF8": ".gif"}  # by how they begin
-
-
-class Full(Exception):
-    """Too many files wait already."""
 
 
 @final
@@ -38,23 +33,15 @@ class Uploads:
         self._maker: ExampleMaker | None = None  # of the searcher that was asked last
 
     async def make(self, searcher: Searcher, content: bytes, name: str) -> Example:
-        """Content as an example; who is cancelled ends the work.
-
-        Raises:
-            InputError: as `ExampleMaker.make`.
-            Full: too many files wait.
-        """
-        if len(self._asked) >= WAITING:
-            raise Full
-        unwanted, loop = Event(), asyncio.get_running_loop()
+        """Content as an example; who is cancelled ends the work. Errors as of `ExampleMaker.make`."""
+        unwanted = Event()
         self._asked.add(unwanted)
-        made = loop.run_in_executor(self._thread, self._make, searcher, content, name, unwanted)
-        made.add_done_callback(lambda _: self._asked.discard(unwanted))
+        work = asyncio.get_running_loop().run_in_executor
         try:
-            return await asyncio.shield(made)
-        except asyncio.CancelledError:
+            return await work(self._thread, self._make, searcher, content, name, unwanted)
+        finally:
             unwanted.set()
-            raise
+            self._asked.discard(unwanted)
 
     def _make(self, searcher: Searcher, content: bytes, name: str, unwanted: Event) -> Example:
         if self._maker is None or self._maker.searcher is not searcher:
@@ -67,7 +54,7 @@ class Uploads:
             return self._maker.make(path, name or "the file", unwanted)
 
     async def close(self) -> None:
-        """End its thread; what it works on is given up."""
+        """End the thread; what it works on is given up."""
         for unwanted in self._asked:
             unwanted.set()
         await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
@@ -80,9 +67,8 @@ def keep(searcher: Searcher, of: Searcher, made: Example, name: str, content: by
     """
     if searcher is not of:
         raise InputError("the index was made again meanwhile; give the file again")
-    examples = searcher.meaning.examples
-    short = re.sub(r"[^\w. -]+", "-", name)[-LONGEST_NAME:].strip() or "file"
-    key = f"{short}~{hashlib.sha256(content).hexdigest()[:8]}"
+    short = re.sub(r"[^\w. -]+", "-", name)[-LETTERS:].strip() or "file"
+    key, examples = f"{short}~{hashlib.sha256(content).hexdigest()[:8]}", searcher.meaning.examples
     examples.pop(key, None)
     examples[key] = made.queries
     while len(examples) > KEPT:

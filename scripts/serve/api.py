@@ -17,14 +17,14 @@ from fastapi.responses import Response
 import index
 from index import Hit, Searcher, VideoHits
 from mee.errors import InputError
-from scripts.example import Full, keep, offered
+from scripts.example import keep, offered
 from scripts.serve import answers, media, schema
 from scripts.serve.answers import REF, documented
 from scripts.serve.asked import key_of, name_of
 from scripts.serve.page import FILES, listed, mapped, progress_of
 from scripts.serve.progress import State
 from scripts.serve.schema import request_of, request_of_json
-from scripts.serve.service import TOP, Busy, Page
+from scripts.serve.service import TOP, Page
 
 router = APIRouter(prefix="/api")
 Result = TypeVar("Result")
@@ -42,7 +42,6 @@ FORM = {
     }
 }
 EXAMPLE = {"application/octet-stream": {"type": "string", "format": "binary"}}
-LONGEST, AGAIN_S = 1000, 10.0  # letters of a file's name
 NO_STORE = "no file can be an example here: the feature store of the index is not on this machine"
 DEFAULTS = {field.name: field.default for field in fields(index.Request)} | {"weights": {}, "top": TOP}
 Form = Annotated[Literal["csv", "json", "edl", "otio", "ffmpeg"], Query(description="how it is written")]
@@ -155,17 +154,14 @@ async def explain(request: Request, clip: Annotated[str, Query(description="key 
 
 @router.post("/examples", **documented(answers.Example, 408, 413, 503, body=EXAMPLE))
 async def give_example(
-    request: Request, name: Annotated[str, Query(description="what the file is called", max_length=LONGEST)] = ""
+    request: Request, name: Annotated[str, Query(description="what the file is called", max_length=1000)] = ""
 ) -> Response:
     """Take a picture, or 60 s of video or sound at most, to find clips like it; only its vectors are kept."""
     app, content = request.app, await request.body()
     if not await run(request, offered):
         raise HTTPException(404, NO_STORE)
     of = app.state.service.need()
-    try:
-        made = await media.unless_gone(request, app.state.uploads.make(of, content, name))
-    except Full:
-        raise Busy(AGAIN_S, "other files are read at this moment") from None
+    made = await media.unless_gone(request, app.state.uploads.make(of, content, name))
     key = await run(request, lambda searcher: keep(searcher, of, made, name, content))
     return as_json({"example": key, "streams": made.streams, "missing": made.missing, "notes": made.notes})
 

@@ -1,5 +1,4 @@
 from .checkpoint import find_checkpoints as find_checkpoints
-from .checkpoint import find_recorded as find_recorded
 from .extractor import PretrainedExtractor as PretrainedExtractor
 from .families import make_pretrained as make_pretrained
 from .runner import load_weights as load_weights

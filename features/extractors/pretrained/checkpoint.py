@@ -205,7 +205,6 @@ class Architecture:
 
 
 ONNX = ("*.onnx",)
-COMMIT = re.compile("[0-9a-f]{40}")
 _SHARDS = "model*.safetensors"
 _TRANSFORMERS = ("*.json", _SHARDS)  # of a repository's top folder
 WHISPER = ("config.json", "model.bin", "tokenizer.json", "vocabulary.*")  # in CTranslate2's form
@@ -233,39 +232,6 @@ def find_checkpoints(
         return (_find(source, revision, files),)
     halves = [half.partition("@") for half in source.split("+")]
     return tuple(_find(name, tag or None, ONNX) for name, _, tag in halves)
-
-
-def find_recorded(
-    model: str, revision: str | None, places: Sequence[Path], *, speech: bool
-) -> tuple[Checkpoint, ...]:
-    """The checkpoints of a fingerprint's model, where they are on this machine; nothing is downloaded.
-
-    Args:
-        model, revision: as a fingerprint has them; of two models with "+" between them.
-        places: folders in which a local model's folder or file may be.
-        speech: whether it recognises speech.
-    """
-    found, halves, files = [], model.split("+"), WHISPER if speech else ()
-    for name in halves:
-        local = [place / name for place in places if is_bare(name) and (place / name).exists()]
-        if name == LITE or local:
-            found.append(_find(name if name == LITE else str(local[0]), None, files))
-        else:
-            found.append(_kept(name, revision if len(halves) == 1 else None))
-    return tuple(found)
-
-
-def _kept(name: str, revision: str | None) -> Checkpoint:
-    """From the hub's cache."""
-    from huggingface_hub import snapshot_download
-
-    try:
-        if revision is not None and not COMMIT.fullmatch(revision):
-            raise ValueError(revision)
-        folder = Path(snapshot_download(name, revision=revision, local_files_only=True))
-    except (OSError, ValueError) as error:
-        raise InputError(f"its model '{name}' is not on this machine any more") from error
-    return Checkpoint(name, folder, folder.name)
 
 
 def _find(source: str, revision: str | None, files: Sequence[str]) -> Checkpoint:

@@ -164,7 +164,8 @@ class Searcher:
         """
         wanted, requests = requests, [*map(_whole, requests)]
         asking = [number for number, request in enumerate(requests) if request.asks]
-        queries = dict(zip(asking, self.meaning.of([requests[number] for number in asking])))
+        made = iter(self.meaning.of([part for number in asking for part in requests[number].parts]))
+        queries = {number: [next(made) for _ in requests[number].parts] for number in asking}
         together: dict[tuple[object, ...], list[int]] = {}
         for number in asking:
             together.setdefault(requests[number].shared, []).append(number)
@@ -177,6 +178,8 @@ class Searcher:
     def weights(self, request: Request) -> dict[str, float]:
         """The weight of each expert for a clip that has all of them, as in `Share`; {}: clips are only listed.
 
+        Of a sequence they are those of its first moment.
+
         Raises:
             InputError: as `search`.
         """
@@ -184,14 +187,15 @@ class Searcher:
             return {}
         layout = self.video_index.layout
         every = np.ones((1, len(layout.names)), dtype=bool)
-        factors = self.meaning.of([request], again=True)[0].factors(every, layout.missing)[0, 0]  # (T, M)
+        factors = self.meaning.of(request.parts[:1], again=True)[0].factors(every, layout.missing)[0, 0]  # (T, M)
         return {name: float(np.abs(its).sum()) for name, its in zip(layout.names, factors.T)}
 
     def explain(self, request: Request, clip_id: str) -> Hit:
         """A clip as a hit of a request, whether or not the request's filters and `top` let it be found.
 
         Its rank is among the clips that the request may find and itself; `by_video`, `fold` and `min_score` do not
-        count. If the search finds the clip, too, both hits are the same.
+        count. If the search finds the clip, too, both hits are the same. Of a sequence, the clip is explained by
+        the part that it has in the best one of its video; else by the one that scores it best.
 
         Raises:
             InputError: as `search`; or there is no such clip, or it has none of the experts that are asked for.
@@ -207,21 +211,33 @@ class Searcher:
             listed = self._clips_of(request, selection or ())
             place = [its for _, _, its, *_ in listed].index(clip_id)
             return self._with_words([_listed(place + 1, listed[place])], matching)[0]
-        query = self.meaning.of([request], again=True)[0]
+        query, *later = queries = self.meaning.of(request.parts, again=True)
+        if later:
+            of_video = both(selection, index.of_videos([index.moments([clip_id])[0].video]))
+            found = self._sequences(replace(request, top=1, min_score=None), queries, of_video, matching)
+            for hit in (hit for one in found for hit in one.hits if hit.clip_id == clip_id):
+                return hit
+            tables = (segment.table for segment in index.snapshot.segments)
+            itself = [np.arange(len(table)) == (row if n == number else -1) for n, table in enumerate(tables)]
+            alone = index.rank(Queries.stacked(queries), 1, where=itself, plain=request.plain, exact=True)
+            query = queries[int(alone.scores.max(1, initial=-np.inf).argmax())]
         for count in (request.top, len(index) + 1) if index.snapshot.segments[number].place(row) else ():
             ranked = index.rank(query, count, where=selection, plain=request.plain, exact=request.exact)
             if clip_id in ranked.ids[0]:
                 place = ranked.ids[0].index(clip_id)
                 one = np.s_[:, place : place + 1]
-                alone = Ranked(ranked.partitions, ranked.scores[one], ranked.number[one], ranked.row[one])
-                found = hits_of(alone, query, index, plain=request.plain)[0]
-                return replace(self._with_words(found, matching)[0], rank=place + 1)
+                this = Ranked(ranked.partitions, ranked.scores[one], ranked.number[one], ranked.row[one])
+                hits = hits_of(this, query, index, plain=request.plain)[0]
+                return replace(self._with_words(hits, matching)[0], rank=place + 1)
         raise InputError(f"clip {clip_id!r} has none of the experts that the search uses, so it has no score")
 
-    def _ranked_together(self, request: Request, queries: Sequence[Queries]) -> Iterable[Answer]:
-        """Hits for queries whose requests differ in nothing else."""
+    def _ranked_together(self, request: Request, parts: Sequence[Sequence[Queries]]) -> Iterable[Answer]:
+        """Hits for the queries of requests that differ in nothing else, one for each part."""
         index, plain = self.video_index, request.plain
         selection, matching = selection_of(request, index)
+        if request.then:
+            return (self._sequences(request, each, selection, matching) for each in parts)
+        queries = [first for first, *_ in parts]
 
         def hits(queries: Queries, count: int, selection: Masks | None) -> list[list[Hit]]:
             ranked = index.rank(queries, count, where=selection, plain=plain, exact=request.exact)
@@ -248,6 +264,19 @@ class Searcher:
             return best_videos(first, wider, top=request.top, moments=request.moments)
 
         return map(videos, queries, hits(Queries.stacked(queries), first_count(request.top), selection))
+
+    def _sequences(
+        self,
+        request: Request,
+        queries: Sequence[Queries],
+        selection: Masks | None,
+        matching: Sequence[Matching],
+    ) -> list[VideoHits]:
+        """Videos by their best sequences."""
+        from index.request import best_sequences  # here: most searches need none of it
+
+        found = best_sequences(self.video_index, Queries.stacked(queries), request, selection)
+        return [replace(one, hits=tuple(self._with_words([*one.hits], matching))) for one in found]
 
     def _list(self, request: Request) -> Answer:
         """Clips that are not scored, by video and time, or sorted."""

@@ -4,14 +4,17 @@ example:
   mee search index/ "a dog jumps into the snow"
   mee search index/ "a dog" --also "0.5*at night" --less "a cat"
   mee search index/ --like "walk.mp4#t=10,20" --only audio
+  mee search index/ --like-file photo.jpg
   mee search index/ "a dog" --where 'duration < 30 and video.startswith("news/")'
   mee search index/ "a dog" --by-video --top 3
+  mee search index/ "a man pours flour" --then "a cake in the oven" --within 60
   mee search index/ --said "good morning"
   mee search index/ "a dog" --export dogs.edl
   mee search index/ --top 3 --json < sentences.txt
 
-Each hit shows what every expert adds to its score, and what is said or written there that fits best. Without a
-sentence, --like, --said and --written, each line of stdin is a query.
+Each hit shows what every expert adds to its score, and what is said or written there that fits best. With --then,
+videos are ranked by the mean score of moments in this order. Without a sentence, --like, --like-file, --said and
+--written, each line of stdin is a query.
 """
 
 from __future__ import annotations
@@ -87,6 +90,8 @@ class QueryArgs(Request):
     then: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="SENTENCE")] = ()
     like: Annotated[str | None, arg(metavar="CLIP")] = None  # find clips like this one, with or without a sentence
     example: Suppress[str | None] = None  # --like-file gives it
+    # find clips like a file from outside: a picture, or 60 s of video or sound at most; nothing of it is kept
+    like_file: Annotated[Path | None, arg(metavar="FILE")] = None
     good: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="CLIP")] = ()  # this one fits; may be repeated
     # this one does not, and is not found again; may be repeated
     bad: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="CLIP")] = ()
@@ -109,7 +114,7 @@ class QueryArgs(Request):
     @property
     def reads_lines(self) -> bool:
         """Whether the sentences come from stdin."""
-        others = (self.sentence, self.like, self.example, self.said, self.written)
+        others = (self.sentence, self.like, self.like_file, self.said, self.written)
         return not self.good and all(each is None for each in others)
 
     def request(self, sentence: str | None) -> Request:
@@ -118,7 +123,8 @@ class QueryArgs(Request):
             raise InputError(f"--video {self.video!r} is not UTF-8 text")
         settings = {field.name: getattr(self, field.name) for field in fields(Request)}
         also = (*self.also, *((-weight, text) for weight, text in self.less))
-        return Request(**settings | {"sentence": sentence, "also": also})
+        example = None if self.like_file is None else str(self.like_file)
+        return Request(**settings | {"sentence": sentence, "also": also, "example": example})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +133,7 @@ class SearchArgs:
 
     index: Annotated[Positional[Path], arg(metavar="INDEX")]  # made by mee index
     query: OmitArgPrefixes[QueryArgs]
-    json: bool = False  # print one JSON object for each hit, or for each video with --by-video
+    json: bool = False  # print one JSON object for each hit, or for each video with --by-video or --then
     # also write the hits as a cut list: .edl or .otio for editing programs, .ffconcat for ffmpeg, .csv or .json
     export: Annotated[Path | None, arg(metavar="FILE")] = None
     model: Path | None = None  # the model, if it was moved since the index was made
@@ -155,6 +161,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     gpu = pick_device("cuda") if args.device == "cuda" else None  # not by default: all vectors are copied there
     searcher = Searcher.load(args.index, device=gpu or args.device, model=args.model, index_device=gpu)
+    if query.like_file is not None:
+        from scripts import example
+
+        made = example.ExampleMaker(searcher, args.device).make(query.like_file)
+        searcher.meaning.examples[str(query.like_file)] = made.queries
+        for note in made.notes:
+            say(note)
+        if args.verbose:
+            lacks = f"; it has no {', '.join(made.missing)}" if made.missing else ""
+            say(f"the file is compared by {', '.join(made.streams)}{lacks}")
     if query.reads_lines:  # before the first line is waited for
         searcher.check(first)
     for number, requests in enumerate(_batches(query) if query.reads_lines else [[first]]):
@@ -172,8 +188,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 for found in answer:
                     print(json.dumps({"query": request.sentence, **found.to_dict()}), flush=True)
                 continue
-            print_hits(_title(request) + _order(request), answer, searcher.modalities)
-            if not answer and not few and query.min_score is None:
+            print_hits(_title(request) + _order(request), answer, searcher.modalities, mean=bool(request.then))
+            if not answer and request.then and not few and query.min_score is None:
+                why = f"in this order, each within {request.within:g} s of the one before; try a longer --within"
+                say(f"no hits: no video has moments for the parts {why}, or fewer filters")
+            elif not answer and not few and query.min_score is None:
                 filters = "--where and --video, or --said and --written,"
                 say(f"no hits: no clip matches {filters} and has a stream of the experts searched with")
     for note in searcher.text.unread.notes("sentences"):
@@ -238,20 +257,27 @@ def _title(request: Request) -> str:
     terms = [] if request.sentence is None else [(1.0, f'"{request.sentence}"')]
     terms += [(weight, f'"{sentence}"') for weight, sentence in request.also]
     terms += [] if request.like is None else [(1.0, f"clip {request.like}")]
+    terms += [] if request.example is None else [(1.0, f"file {request.example}")]
     if not terms:
         return ", ".join(f'{name} "{words}"' for name, words in request.words.items())
     parts: list[str] = []
     for weight, term in terms:
         sign = "-" if weight < 0 else "+" if parts else ""
         parts.append(" ".join(filter(None, [sign, "" if abs(weight) == 1 else f"{abs(weight):g} *", term])))
-    return " ".join(parts)
+    return ", then ".join([" ".join(parts), *(f'"{sentence}"' for sentence in request.then)])
 
 
-def print_hits(title: str, found: Sequence[Hit] | Sequence[VideoHits], modalities: Sequence[str]) -> None:
-    """A row for each clip; of videos, a row for each moment, the name beside the best one; then their words."""
+def print_hits(
+    title: str, found: Sequence[Hit] | Sequence[VideoHits], modalities: Sequence[str], *, mean: bool = False
+) -> None:
+    """A row for each clip; of videos, a row for each moment, the name beside the first one; then their words.
+
+    mean: show the score of videos, too.
+    """
     moments: list[tuple[list[str], Hit]] = []
     for one in found:
-        moments += [([f"{one.rank}", one.video] if hit is one.hits[0] else ["", ""], hit) for hit in one.hits]
+        names = [f"{one.rank}", one.video, *([f"{one.score:.3f}"] if mean else [])]
+        moments += [(names if hit is one.hits[0] else [""] * len(names), hit) for hit in one.hits]
     shares = [share.contribution for _, hit in moments for share in hit.experts.values()]
     longest = max(map(abs, shares), default=0.0) or 1.0
     offset = ["offset"] if any(hit.offset for _, hit in moments) else []
@@ -267,7 +293,8 @@ def print_hits(title: str, found: Sequence[Hit] | Sequence[VideoHits], modalitie
         rows.append([*names, moment, f"{hit.score:.3f}", *cells, *(f"{0 - hit.offset:.2f}" for _ in offset)])
         rows[-1] += [f"+{len(hit.copies)}" if hit.copies else "" for _ in alike]
         words += [[names[0], clock(said.start_s), name, said.text] for name, said in hit.words.items()]
-    print_table(title, ["#", "video", "moment", "score", *modalities, *offset, *alike], rows, words=2)
+    heads = ["#", "video", *(["mean"] if mean else []), "moment", "score"]
+    print_table(title, [*heads, *modalities, *offset, *alike], rows, words=2)
     if words:
         print_table("", ["#", "at", "stream", "words"], words, words=4)
     print(flush=True)

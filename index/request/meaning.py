@@ -76,9 +76,12 @@ class Meaning:
                 query = query.weighted(request.weights, layout)
             if query is not None and request.only:
                 query = query.only([name in request.only for name in layout.names])
-            if query is not None and request.like is not None and not np.isfinite(query.logits[0, -1]).any():
+            compared = np.isfinite(query.logits[0]).any(-1) if query is not None else []  # by each term
+            if request.like is not None and not compared[len(weights)]:
                 words = "has none of the experts that the search uses, so nothing can be like it"
                 raise InputError(f"clip {request.like!r} {words}")
+            if request.example is not None and not compared[len(weights) + (request.like is not None)]:
+                raise InputError("the example has none of the experts that the search uses; give another file")
             if query is None or request.good or request.bad or request.closer:
                 query = with_marks(query, request, self.video_index, self._bank)
             queries.append(query)

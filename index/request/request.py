@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal, get_args
 
 from mee.errors import InputError
@@ -111,6 +111,19 @@ class Request:
         """Whether clips are scored, and not only listed."""
         ways = self.also or self.good
         return bool(ways) or any(each is not None for each in (self.sentence, self.like, self.example))
+
+    @property
+    def parts(self) -> tuple[Request, ...]:
+        """A request for each moment of a sequence: the first has all that is not a sentence of `then`."""
+        if not self.then:
+            return (self,)
+        alone = Request(sentence=self.then[0], only=self.only, weights=self.weights)
+        return (replace(self, then=()), *(replace(alone, sentence=sentence) for sentence in self.then))
+
+    @property
+    def finds_videos(self) -> bool:
+        """Whether videos are found, each with moments, and not single clips."""
+        return self.by_video or bool(self.then)
 
     @property
     def words(self) -> dict[str, str]:

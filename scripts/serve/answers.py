@@ -74,7 +74,9 @@ class Answer(BaseModel):
     weights_before: dict[str, float] | None = Field(None, description="without the marks, where there are some")
     notes: list[str]
     hits: list[Hit] | None = Field(None, description="unless by_video or then")
-    videos: list[Video] | None = Field(None, description="if by_video or then")
+    videos: list[Video] | None = Field(
+        None, description="if by_video or then: of a sequence its moments by time, and their mean as the score"
+    )
 
 
 class Cell(BaseModel):
@@ -90,6 +92,15 @@ class Map(BaseModel):
 
     columns: int
     cells: list[Cell] = Field(description="row by row; of a video, its best moment")
+
+
+class Example(BaseModel):
+    """A file that others can be like."""
+
+    example: str = Field(description="its name, for `example` of a search")
+    streams: list[str] = Field(description="by which it is compared")
+    missing: list[str] = Field(description="the other streams of the index")
+    notes: list[str]
 
 
 class Info(BaseModel):

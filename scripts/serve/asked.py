@@ -19,9 +19,9 @@ from mee.errors import InputError
 from scripts.search import WEIGHTED
 
 STATE = ("token", "scale", "mark", "for")  # of paging and of buttons, not of the query
-ASKS = ("q", "also", "less", "like", "said", "written", "good")
-CHIPS = {"also": "also", "less": "not", "then": "then", "like": "like", "video": "video"}
-CHIPS |= {"said": "said", "written": "written"}
+ASKS = ("q", "also", "less", "like", "example", "said", "written", "good")
+CHIPS = {"also": "also", "less": "not", "then": "then", "like": "like", "example": "like the file"}
+CHIPS |= {"video": "video", "said": "said", "written": "written"}
 MARKS = {"good": ("fits", "fit"), "bad": ("does not fit", "do not fit"), "closer": ("closer", "are closer")}
 MOST, ABOVE = 128, 9  # clips that a request marks; hits that a clip is said to be closer than; at most
 SETTINGS = {"min_score": ("score", "{} or more"), "offset": ("after", "the best {}")}
@@ -114,7 +114,8 @@ class Asked:
     def title(self) -> str:
         """The query as a reader would say it."""
         words = [f"“{value}” {name}" for name in ("said", "written") for value in self.all(name)]
-        first = " ".join([*self.all("q"), *(f"like {value}" for value in self.all("like")), *words])
+        likes = [*self.all("like"), *map(_file, self.all("example"))]
+        first = " ".join([*self.all("q"), *(f"like {value}" for value in likes), *words])
         signs = (("+", "also"), ("−", "less"))
         first += "".join(f" {sign} {value}" for sign, name in signs for value in self.all(name))
         return ", then ".join([first or "like what fits", *self.all("then")])
@@ -157,13 +158,18 @@ def chips(asked: Asked) -> list[Chip]:
     for name, value in sorted(asked.pairs, key=lambda pair: pair[0] == "then"):
         if name in CHIPS:
             match = WEIGHTED.fullmatch(value) if name in ("also", "less") else None
-            text = f"{match[2].strip()} × {match[1]}" if match else value
+            text = f"{match[2].strip()} × {match[1]}" if match else _file(value) if name == "example" else value
             found.append(Chip(CHIPS[name], text, asked.link(without=[(name, value)])))
     found += [Chip("filter", part, asked.filtered(without=part)) for part in asked.conditions]
     for name, (kind, text) in SETTINGS.items():
         if value := asked.one(name):
             found.append(Chip(kind, text.format(value), asked.link(without=[name])))
     return found
+
+
+def _file(example: str) -> str:
+    """photo.jpg~1a2b3c4d -> photo.jpg"""
+    return example.rpartition("~")[0] or example
 
 
 class Value(NamedTuple):

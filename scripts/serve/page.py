@@ -23,12 +23,13 @@ from fastapi.responses import Response
 import index
 from index import Hit, Searcher
 from mee.errors import InputError, count, name_id
+from scripts.example import offered
 from scripts.serve.asked import ASKS, CHIPS, Asked, chips, choices, key_of
 from scripts.serve.media import unless_gone
 from scripts.serve.progress import FileState, Progress, State
 from scripts.serve.rendering import colours, rendered
 from scripts.serve.schema import query_of, request_of
-from scripts.serve.service import NOT_YET, NOTHING, TOP, Busy, NotYet, Page, Service
+from scripts.serve.service import APART, NOT_YET, NOTHING, TOP, Busy, NotYet, Page, Service
 from scripts.serve.view import Card, Cards, marks
 
 router = APIRouter(include_in_schema=False)
@@ -64,6 +65,7 @@ class Library:
     videos: int
     streams: list[Stream]
     first: list[Hit]  # some clips, evenly spread
+    takes_files: bool = False  # as examples
     facets: dict[Any, list[index.Facet]] = field(default_factory=dict)  # by what is filtered
 
     @property
@@ -258,10 +260,10 @@ def _shown(request: Request, asked: Asked, library: Library, page: Page | None) 
             for one in page.found
         ],
         "zero": cards.zero,
-        "by_video": page.videos,
+        "by_video": page.request.finds_videos,
         "scored": cards.scored,
         "status": _status(page),
-        "notes": [note for note in page.notes if note != NOTHING],  # which the status says
+        "notes": [note for note in page.notes if note not in (NOTHING, APART)],  # which the status says
         "more": asked.link(add=[("token", page.next), ("scale", scale)]) if page.next else "",
         "weights": page.weights,
         "before": page.weights_before,
@@ -271,14 +273,14 @@ def _shown(request: Request, asked: Asked, library: Library, page: Page | None) 
 
 def _status(page: Page) -> str:
     """How much was found, and in which order; or what to do."""
-    wanted, noun, sequence = page.request, "video" if page.videos else "moment", ""
-    if wanted.then:
-        sequence = f" with this sequence within {wanted.within:g} s"
+    wanted, noun = page.request, "video" if page.request.finds_videos else "moment"
+    sequence = f" with this sequence within {wanted.within:g} s" if wanted.then else ""
     if not page.count and wanted.offset:
         return f"No more {noun}s{sequence}"
+    if not page.count and wanted.then:
+        return f"{APART[0].upper()}{APART[1:]}: allow more seconds, or take a filter or a stream away"
     if not page.count:
-        more = "allow more time between its moments" if wanted.then else "take a filter or a stream away"
-        return f"No {noun}{sequence or ' fits'}: {more}, or use other words"
+        return f"No {noun} fits: take a filter or a stream away, or use other words"
     last = page.first + len(page.found) - 1
     ranked = "by their best moment" if wanted.by_video and not wanted.then else "best first"
     order = ORDERS.get(wanted.sort, ranked if wanted.asks else "by time")
@@ -289,7 +291,7 @@ def _status(page: Page) -> str:
 
 async def _facets(service: Service, library: Library, wanted: index.Request) -> list[index.Facet]:
     """Values to filter by. They follow from the filter alone, and are kept while the library is what is served."""
-    key = (wanted.where, wanted.video, wanted.said, wanted.written, wanted.like)
+    key = (wanted.where, wanted.video, wanted.said, wanted.written, wanted.like, wanted.bad)
     if key not in library.facets:
         found = await service.run(lambda searcher: index.facets(searcher.video_index, wanted, most=VALUES))
         if len(library.facets) >= KEPT:
@@ -328,4 +330,4 @@ def _counted(searcher: Searcher) -> tuple[Any, Library]:
         some = table.select(["clip_id", "video", "start_s", "end_s"]).take(pa.array(rows, pa.int64())).to_pylist()
         first += [Hit(0, row["clip_id"], row["video"], row["start_s"], row["end_s"], 0.0, {}) for row in some]
     streams = [Stream(name, colour, have[name]) for name, colour in colours(names).items()]
-    return snapshot, Library(len(snapshot), len(videos), streams, first)
+    return snapshot, Library(len(snapshot), len(videos), streams, first, offered(searcher))

@@ -42,6 +42,7 @@ PAUSES = 8  # parts of a turn; the next one may wait for half of them
 AGAIN_S = 2.0  # between attempts to read an index that could not be read
 STOPS = "the server stops"
 NOT_YET = "nothing can be searched for yet; the first moments come within a minute"
+APART = "no video has moments for all parts in this order, each soon enough after the one before"
 NOTHING = "no clip fits the filters and has a stream of the experts searched with"
 TOKEN = re.compile(r"([A-Za-z0-9_-]{16})\.([0-9]{1,4})")
 
@@ -81,11 +82,6 @@ class Page:
     weights: Mapping[str, float] = field(default_factory=dict)  # of the experts; {} of a list
     weights_before: Mapping[str, float] = field(default_factory=dict)  # those marks; {}: there are none
     notes: Sequence[str] = ()  # sentences for the user, such as of words that the model never read
-
-    @property
-    def videos(self) -> bool:
-        """Whether videos are found, and not clips."""
-        return self.request.by_video or bool(self.request.then)
 
 
 @dataclass(frozen=True, eq=False)
@@ -364,7 +360,7 @@ class Service:
         elif not found and request.min_score is not None:
             notes.append(f"nothing scores {request.min_score:g} or more")
         elif not found:
-            notes.append(NOTHING)
+            notes.append(APART if request.then else NOTHING)
         if self._stale:
             notes.append("the index has changed and cannot be read; these hits are of the index as it was before")
         notes, now, before = [note.removeprefix("note: ") for note in notes], searcher.weights(request), {}

@@ -10,6 +10,7 @@ from index.hit import Hit, Share, VideoHits
 from index.request import Request
 from mee.errors import InputError
 from scripts.search import main, print_hits
+from tests.scripts.serve.conftest import build
 
 
 @pytest.fixture
@@ -226,6 +227,33 @@ def test_by_video(hits, search):
         assert (video["rank"], video["moments"][0]["rank"]) == (rank, 1)
         assert video["score"] == video["moments"][0]["score"]
     assert len(search("up", "--top", 4, "--by-video")[0].strip().splitlines()) == 2 + 4
+
+
+@pytest.fixture
+def long(tmp_path, model_config, make_source):
+    """An index of two videos of six clips, ten seconds each."""
+    return build(tmp_path, 0, ["a.mp4", "b.mp4"], model_config, lambda names: make_source(names, 6, missing=0.0))
+
+
+def test_one_moment_after_another(long, prints, says, monkeypatch, tmp_path):
+    flags = (long, "a dog", "--then", "rain falls", "--within", "15")
+    first, header, *rows = prints(main, *flags, "--export", tmp_path / "a.csv").out.splitlines()[:6]
+    assert (first, header.split()[:5]) == ('"a dog", then "rain falls"', ["#", "video", "mean", "moment", "score"])
+    found = [json.loads(line) for line in prints(main, *flags, "--json").out.splitlines()]
+    assert [row.split()[2] for row in rows[::2]] == [f"{one['score']:.3f}" for one in found]
+    for one in found:
+        before, after = one["moments"]
+        assert one["score"] == pytest.approx((before["score"] + after["score"]) / 2)
+        assert 0 <= after["start_s"] - before["end_s"] <= 15
+    names = [moment["clip_id"] for one in found for moment in one["moments"]]
+    wanted = cut_list(VideoIndex.open(long).moments(names), "csv", title=first)
+    assert (tmp_path / "a.csv").read_bytes().decode() == wanted
+    monkeypatch.setattr("sys.stdin", io.StringIO("a dog\n"))
+    assert (
+        prints(main, long, "--then", "rain falls", "--within", "15", "--json").out.splitlines()[0].startswith("{")
+    )
+    said = [prints(main, *flags, *more).err for more in (["--where", "start_s == 10"], ["--min-score", "9"])]
+    says("".join(said))
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ STATES = {
     "empty": ("/", 200),
     "results": ("/?q=red", 200),
     "by-video": ("/?q=red&by_video=1&size=4", 200),
+    "map": ("/?q=red&view=map", 200),
     "words": ("/?said=dog", 200),
     "weighted": (f"/?{urlencode(WEIGHTED)}", 200),
     "filtered": (f"/?{urlencode(FILTERED)}", 200),

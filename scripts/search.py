@@ -221,7 +221,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def why_none(searcher: Searcher, request: Request) -> str:
     """Why a request finds nothing, in words."""
-    if request.offset and (there := len(searcher.search([replace(request, top=request.offset, offset=0)])[0])):
+    passed = replace(request, top=max(1, request.offset), offset=0)
+    if request.offset and (there := len(searcher.search([passed], again=True)[0])):
         noun = "video" if request.by_video or request.then else "hit"
         return f"the offset {request.offset:,} passes over all there is, {count(there, noun)}"
     return NOTHING if request.min_score is None else f"nothing scores {request.min_score:g} or more"

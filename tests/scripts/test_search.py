@@ -223,6 +223,7 @@ def test_what_is_passed_over_and_another_order(hits, search, says):
     nothing = [search("number 3 moves", "--offset", 20, *more) for more in ((), ("--by-video", "--json"))]
     nothing += [search("number 3 moves", "--offset", 9, "--min-score", least)]
     nothing += [search("number 3 moves", "--offset", 9, "--where", "duration > 1000")]
+    nothing += [search("number 3 moves qqq", "--offset", 20)]  # which is encoded once
     says("\n".join(each.err.strip() for each in nothing))
 
 

@@ -33,10 +33,8 @@ if TYPE_CHECKING:
     from mee.model import MEE
 
 Answer = list[Hit] | list[VideoHits]
-SORTED = {
-    "date": ("file_modified",) * 2,
-    "length": ("duration", "file_seconds"),
-}  # columns, of clips and of videos
+# columns by which hits, and videos, are sorted
+SORTED = {"date": ("file_modified", "file_modified"), "length": ("duration", "file_seconds")}
 
 
 @final
@@ -153,10 +151,10 @@ class Searcher:
         selection_of(request, self.video_index)
         self._sorted_by(request)
 
-    def search(self, requests: Sequence[Request]) -> list[Answer]:
+    def search(self, requests: Sequence[Request], *, again: bool = False) -> list[Answer]:
         """Find clips, or videos, for each request, the best first, or sorted as it says; ranks are by score.
 
-        Requests that may find the same clips are ranked together.
+        Requests that may find the same clips are ranked together. again: as in `Meaning.of`.
 
         Raises:
             InputError: a request names an expert, a clip, a video, a column or words that are not there, or leaves
@@ -164,7 +162,8 @@ class Searcher:
         """
         wanted, requests = requests, [*map(_whole, requests)]
         asking = [number for number, request in enumerate(requests) if request.asks]
-        made = iter(self.meaning.of([part for number in asking for part in requests[number].parts]))
+        parts = [part for number in asking for part in requests[number].parts]
+        made = iter(self.meaning.of(parts, again=again))
         queries = {number: [next(made) for _ in requests[number].parts] for number in asking}
         together: dict[tuple[object, ...], list[int]] = {}
         for number in asking:

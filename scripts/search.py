@@ -55,6 +55,8 @@ if TYPE_CHECKING:
     from index.searcher import Searcher
 
 BATCH = 256  # lines of stdin searched together
+NOTHING = "no clip fits the filters and has a stream of the experts searched with"
+APART = "no video has moments for all parts in this order, each soon enough after the one before"
 ADDRESS = re.compile(r"(?:https?://[^\s?#]+)?\?([^#]*)(?:#.*)?", re.DOTALL)
 ASKS = frozenset(("q", "also", "less", "like", "example", "good", "said", "written"))  # an address has one of them
 NO_FLAGS = ("q", "example", "only", "size", "token", "scale")  # names in addresses
@@ -220,22 +222,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         for request, answer in zip(requests, searcher.search(requests)):
             if args.export is not None and answer:
                 _export(args.export, _title(request), answer, searcher)
-            few = passed_over(searcher, request) if not answer else ""
-            if few:
-                say(few)
-            elif not answer and query.min_score is not None:
-                say(f"nothing scores {query.min_score:g} or more for {_title(request)}")
+            if not answer:
+                say(f"no hits for {_title(request)}: {why_none(searcher, request)}")
             if args.json:
                 for found in answer:
                     print(json.dumps({"query": request.sentence, **found.to_dict()}), flush=True)
                 continue
             print_hits(_title(request) + _order(request), answer, searcher.modalities, mean=bool(request.then))
-            if not answer and request.then and not few and query.min_score is None:
-                why = f"in this order, each within {request.within:g} s of the one before; try a longer --within"
-                say(f"no hits: no video has moments for the parts {why}, or fewer filters")
-            elif not answer and not few and query.min_score is None:
-                filters = "--where and --video, or --said and --written,"
-                say(f"no hits: no clip matches {filters} and has a stream of the experts searched with")
     for note in searcher.text.unread.notes("sentences"):
         say(note)
     if args.verbose:
@@ -243,14 +236,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return DONE
 
 
-def passed_over(searcher: Searcher, request: Request) -> str:
-    """Why the offset of a request leaves nothing, as a sentence; "": there is nothing without it, either."""
-    if not request.offset:
-        return ""
-    there = len(searcher.search([replace(request, top=request.offset, offset=0)])[0])
-    noun = "video" if request.by_video or request.then else "hit"
-    are = "is only" if there == 1 else "are only"
-    return f"there {are} {count(there, noun)}, and the offset {request.offset:,} passes over all" if there else ""
+def why_none(searcher: Searcher, request: Request) -> str:
+    """Why a request finds nothing, in words."""
+    passed = replace(request, top=max(1, request.offset), offset=0)
+    if request.offset and (there := len(searcher.search([passed], again=True)[0])):
+        noun = "video" if request.by_video or request.then else "hit"
+        return f"the offset {request.offset:,} passes over all there is, {count(there, noun)}"
+    if request.min_score is not None:
+        return f"nothing scores {request.min_score:g} or more"
+    return APART if request.then else NOTHING
 
 
 def _order(request: Request) -> str:

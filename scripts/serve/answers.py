@@ -66,7 +66,7 @@ class Answer(BaseModel):
     """A part of what was found."""
 
     query: dict[str, Any] = Field(description="what was asked, as the body of a POST without defaults")
-    count: int = Field(description="how many are ranked in all")
+    count: int = Field(description="how many are ranked in all, behind the offset")
     first: int = Field(description="place of the first one here: its rank, unless they are sorted")
     next: str | None = Field(description="token of the following page")
     before: str | None = Field(description="token of the page before")

@@ -25,7 +25,7 @@ from typing import Any, TypeVar, final
 
 from index import Hit, Request, Searcher, VideoHits
 from mee.errors import InputError
-from scripts.search import passed_over
+from scripts.search import why_none
 from scripts.serve.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -42,8 +42,6 @@ PAUSES = 8  # parts of a turn; the next one may wait for half of them
 AGAIN_S = 2.0  # between attempts to read an index that could not be read
 STOPS = "the server stops"
 NOT_YET = "nothing can be searched for yet; the first moments come within a minute"
-APART = "no video has moments for all parts in this order, each soon enough after the one before"
-NOTHING = "no clip fits the filters and has a stream of the experts searched with"
 TOKEN = re.compile(r"([A-Za-z0-9_-]{16})\.([0-9]{1,4})")
 
 
@@ -355,12 +353,8 @@ class Service:
         """A whole answer, with what the user should know."""
         searcher = self.need()
         notes = searcher.text.unread_of(request.sentences).notes("sentences") if request.sentences else []
-        if not found and (few := passed_over(searcher, request)):
-            notes.append(few)
-        elif not found and request.min_score is not None:
-            notes.append(f"nothing scores {request.min_score:g} or more")
-        elif not found:
-            notes.append(APART if request.then else NOTHING)
+        if not found:
+            notes.append(why_none(searcher, request))
         if self._stale:
             notes.append("the index has changed and cannot be read; these hits are of the index as it was before")
         notes, now, before = [note.removeprefix("note: ") for note in notes], searcher.weights(request), {}

@@ -9,7 +9,7 @@ from index import VideoIndex, cut_list
 from index.hit import Hit, Share, VideoHits
 from index.request import Request
 from mee.errors import InputError
-from scripts.search import main, print_hits
+from scripts.search import NOTHING, main, print_hits
 from tests.scripts.serve.conftest import build
 
 
@@ -185,7 +185,7 @@ def test_where_and_video(hits, search):
     assert set(by_clip(hits("up", "--video", "clip2.mp4"))) == {"clip2.mp4"}
     nothing = search("up", "--where", "duration > 1000")
     assert title(nothing) == '"up"'
-    assert nothing.err.startswith("no hits: no clip matches --where and --video")
+    assert nothing.err == f'no hits for "up": {NOTHING}\n'
     assert hits("up", "--where", "duration > 1000") == []
 
 
@@ -199,7 +199,7 @@ def test_least_score(hits, search):
     ]
     for more in ((), ("--json",)):
         said = search("number 3 moves", "--min-score", 5, *more).err
-        assert said == 'nothing scores 5 or more for "number 3 moves"\n'
+        assert said == 'no hits for "number 3 moves": nothing scores 5 or more\n'
     for fields in ({"said": "x", "min_score": 1.0}, {"sentence": "x", "min_score": float("nan")}):
         with pytest.raises(InputError, match="--min-score is a number"):
             Request(**fields)
@@ -224,6 +224,7 @@ def test_what_is_passed_over_and_another_order(hits, search, says):
     nothing = [search("number 3 moves", "--offset", 20, *more) for more in ((), ("--by-video", "--json"))]
     nothing += [search("number 3 moves", "--offset", 9, "--min-score", least)]
     nothing += [search("number 3 moves", "--offset", 9, "--where", "duration > 1000")]
+    nothing += [search("number 3 moves qqq", "--offset", 20)]  # which is encoded once
     says("\n".join(each.err.strip() for each in nothing))
 
 

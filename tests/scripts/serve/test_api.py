@@ -114,6 +114,16 @@ def test_pages_are_ranked_once(ask):
     assert "alone" in ask("/api/search?token=x&q=a").json()["error"]
 
 
+def test_what_follows_the_best_in_another_order(ask):
+    whole = ask("/api/search?q=rain+falls").json()["hits"]
+    after = ask("/api/search?q=rain+falls&offset=5&size=2&sort=name").json()
+    assert (after["first"], after["count"], after["query"]) == (
+        6, len(whole) - 5, {"sentence": "rain falls", "offset": 5, "sort": "name"}
+    )  # fmt: skip
+    assert after["hits"] == sorted(whole[5:], key=lambda hit: (hit["video"], hit["start_s"]))[:2]
+    assert "offset" in ask("/api/search?q=rain&offset=10001").json()["error"]
+
+
 def test_videos_with_their_moments(ask, searcher):
     answer = ask("/api/search?q=a+dog&by_video=1&moments=2").json()
     videos = found_by(searcher, sentence="a dog", by_video=True, moments=2)

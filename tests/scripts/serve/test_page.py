@@ -263,6 +263,28 @@ def test_chips_take_their_part_out(page):
     assert hidden == [(name, asked[name]) for name in ("also", "less", "like")]  # the form asks for them again
 
 
+def test_what_is_passed_over_and_the_order_are_chips_too(page, searcher):
+    every = found(searcher)
+    asked = {"q": "a dog barks", "offset": "20", "sort": "name", "min_score": str(every[59].score)}
+    document = page(**asked)
+    part = sorted(every[20:60], key=lambda hit: (hit.video, hit.start_s))
+    assert keys(document) == [key_of(hit.clip_id) for hit in part[:24]]
+    assert document.one("p", id="status").text == "24 of 40 moments, by name"
+    listed = document.all("li", "chip")
+    assert [chip.text.split()[0] for chip in listed] == ["score", "after", "sorted"]
+    alone = [asks(chip.one("a")) for chip in listed]
+    assert [(one.min_score, one.offset, one.sort) for one in alone] == [
+        (None, 20, "name"), (every[59].score, 0, "name"), (every[59].score, 20, "score")
+    ]  # fmt: skip
+    hidden = [each.attrs["name"] for each in document.all("input", type="hidden", form="search")]
+    assert hidden == ["sort", "min_score"]  # other words are searched from their best hit on
+    next_ones = page(q="a dog barks", offset="20", top="30").one("p", id="status").text
+    assert next_ones == "24 of the next 30 moments, best first"
+    nothing = page(**asked | {"offset": "60"})
+    assert nothing.one("p", id="status").text == "No more moments"
+    assert "passes over all there is, 60 hits" in nothing.text
+
+
 @given(
     st.lists(
         st.sampled_from(

@@ -2,21 +2,21 @@
 
     s(v) = max over c_1, ..., c_P of v of the mean of s_p(c_p),   0 <= start(c_p+1) - end(c_p) <= within
 
-s_p: the score by part p. g_p(c), the most that a chain adds up to from c on, is s_p(c) + the largest g_p+1 of the
-clips that may follow, which are neighbours in order of time.
+s_p: the score by part p. The most that a chain adds up to behind a clip, or before it, follows from the clips that
+are neighbours of it in order of time.
 
 Of each part the best clips are listed: what its list lacks scores at most u_p, as the last one there. A video of
-which no clip is listed has at most the mean of all u_p, any other one that of its best in each list, u_p where it
-has none. Videos are scored exactly, in falling order of this bound, until it is below the k-th best s(v). Where
-that of what is in no list is not, the lists are made longer, of videos alone in which clips follow each other.
+which no clip is listed has at most the mean of all u_p. In the others, chains of listed clips give a first k-th
+best s(v), and what else may be in a chain that is as good, with u_p for all that is not known, is scored exactly.
+Where the mean of u_p is as good, too, the lists are made longer, of videos alone in which clips follow each other.
 """
 
 from __future__ import annotations
 
-from bisect import insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
+from itertools import compress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,12 +36,10 @@ if TYPE_CHECKING:
     from index.video_index import Masks, VideoIndex
 
 SLACK_S = 1e-3  # by which a moment may begin too early or too late
+ROUNDED = 1e-9  # above what is lost where scores are added up in another order
 LISTED, WIDER = 16, 8  # clips of each part's first list, for each video that is wanted; times more in the next one
 SCORED, MORE = 2, 4  # videos that are scored first, for each one that is wanted; times more the next time
 ORDER = [(name, "ascending") for name in ("video", "start_s", "end_s", "clip_id")]
-Chain = tuple[
-    float, str, list[tuple[float, "Partition", int]]
-]  # -s(v), v, and score, partition, row of each moment
 
 
 def best_sequences(
@@ -56,80 +54,21 @@ def best_sequences(
         queries: P, of the parts of the request.
         where: which clips may be found, as of `VideoIndex.rank`.
     """
-    top, plain, exact = request.top, request.plain, request.exact
-    least = -np.inf if request.min_score is None else request.min_score
-    found, known, count = list[Chain](), set[str](), LISTED * top
-
-    def wanted() -> float:
-        return max(least, -found[top - 1][0]) if len(found) >= top else least
-
+    first = count = LISTED * request.top
     while True:
-        ranked = index.rank(queries, count, where=where, plain=plain, exact=exact)
-        videos, bounds, rest = _bounds(index, ranked, count)
-        if not videos:
-            break
-        vectors = pattern_vectors(queries, index.layout, ranked.partitions, subtract=not plain)
-        start, size = 0, SCORED * top
-        while start < len(videos) and bounds[start] >= wanted():
-            some = [video for video in videos[start : start + size] if video not in known]
-            known.update(some)
-            for chain in _Clips.of(index, ranked.partitions, request.within, some).chains(vectors):
-                insort(found, chain)
-            start, size = start + size, size * MORE
-        if rest == -np.inf or rest < wanted():
-            break
-        if count == LISTED * top:
-            possible = _Clips.of(index, ranked.partitions, request.within).possible(vectors)
-            where = both(where, index.of_videos(possible))
+        ranked = index.rank(queries, count, where=where, plain=request.plain, exact=request.exact)
+        if not ranked.number.size:
+            return []
+        vectors = pattern_vectors(queries, index.layout, ranked.partitions, subtract=not request.plain)
+        search = _Search.of(index, ranked, vectors, request, count)
+        wanted, rest = search.complete(), search.rest
+        if rest == -np.inf or rest < wanted:
+            return search.hits(index, queries, wanted)
+        if count == first:
+            where = both(
+                where, index.of_videos(_Clips.of(index, ranked.partitions, request.within).possible(vectors))
+            )
         count *= WIDER
-    return _hits(index, queries, [chain for chain in found[:top] if -chain[0] >= least], plain)
-
-
-def _hits(index: VideoIndex, queries: Queries, found: Sequence[Chain], plain: bool) -> list[VideoHits]:
-    moments = [moment for _, _, its in found for moment in its]
-    scores, partitions, row = zip(*moments) if moments else ((), (), ())
-    columns = (np.reshape(each, (len(found), -1)).T for each in (scores, np.arange(len(row)), row))
-    hits = hits_of(Ranked(partitions, *columns), queries, index, plain=plain) if moments else []
-    by_time = ([replace(hit, rank=place) for place, hit in enumerate(its, start=1)] for its in zip(*hits))
-    return [
-        VideoHits(rank, video, -score, tuple(its))
-        for rank, ((score, video, _), its) in enumerate(zip(found, by_time), start=1)
-    ]
-
-
-def _mean(scores: Doubles) -> Doubles:
-    """(P, ...) -> their mean, added up as chains are: rounded as well, a bound is not below what it bounds."""
-    return np.asarray(reduce(lambda later, score: score + later, scores[::-1]) / len(scores))
-
-
-def _bounds(index: VideoIndex, ranked: Ranked, count: int) -> tuple[list[str], Doubles, float]:
-    """The videos of lists of `count` clips with what they score at most, falling, and that of all other videos.
-
-    Videos that cannot have a sequence are left out; -inf: no other one has any.
-    """
-    part, place = (ranked.number >= 0).nonzero()
-    number, row, score = (each[part, place] for each in (ranked.number, ranked.row, ranked.scores))
-    last = np.full(len(ranked.number), -np.inf)
-    ended = np.bincount(part, minlength=len(last)) == count
-    last[ended] = ranked.scores[ended, -1:].ravel()
-    if not len(row):
-        return [], last, -np.inf
-    order = np.argsort(number, kind="stable")
-    rows = [row[number == n] for n in range(len(ranked.partitions))]
-    names = _table(index, ranked.partitions, rows, "video")["video"].combine_chunks().dictionary_encode()
-    best = np.repeat(last[:, None], len(names.dictionary), axis=1)  # (P, V)
-    np.maximum.at(best, (part[order], np.asarray(names.indices)), score[order])
-    bounds = _mean(best)
-    order = np.argsort(-bounds, kind="stable")[: np.count_nonzero(bounds > -np.inf)]
-    return names.dictionary.take(order).to_pylist(), bounds[order], float(_mean(last))
-
-
-def _table(index: VideoIndex, partitions: Sequence[Partition], rows: Sequence[Rows], *names: str) -> pa.Table:
-    """Columns of some rows of each partition, one partition after another."""
-    import pyarrow as pa  # here: most searches need none of it
-
-    tables = (index.snapshot.segments[partition.segment].table.arrow.select(names) for partition in partitions)
-    return pa.concat_tables(each.take(its.rows[row]) for each, its, row in zip(tables, partitions, rows))
 
 
 @dataclass(frozen=True)
@@ -140,8 +79,10 @@ class _Clips:
     number: Rows  # (N,) their partitions
     row: Rows  # (N,) their rows in them
     videos: Sequence[str]  # V
-    first: Sequence[int]  # V + 1, where the clips of each begin
-    follow: NDArray[np.int64]  # (N, 2) the clips that may follow each: the first, and behind the last
+    first: Rows  # (V + 1,) where the clips of each begin
+    follow: Rows  # (N, 2) the clips that may follow each: the first, and behind the last
+    by_end: Rows  # (N,) the same clips by video, then by their ends
+    precede: Rows  # (N, 2) in that order, the clips that may precede each, and none that may not by much
 
     @classmethod
     def of(
@@ -164,57 +105,153 @@ class _Clips:
         code = np.concatenate([codes[its.segment][its.rows[row]] for its, row in zip(partitions, rows)])
         facts = _table(index, partitions, rows, "start_s", "end_s", "clip_id").append_column("video", [code])
         order = np.asarray(pc.sort_indices(facts, ORDER))
-        code, start, end = code[order], *(np.asarray(facts[name])[order] for name in ("start_s", "end_s"))
-        begins, after, before = (
-            code + 1j * time for time in (start, end - SLACK_S, end + within + SLACK_S)
-        )  # ordered by the real part first
-        earliest = np.maximum(np.searchsorted(begins, after), np.arange(1, len(order) + 1))
+        there, first = np.unique(code[order], return_index=True)
+        # complex numbers are ordered by their real parts first
+        starts, ends = (code[order] + 1j * np.asarray(facts[name])[order] for name in ("start_s", "end_s"))
+        slack, longest, by_end = 1j * SLACK_S, 1j * within, np.argsort(ends, kind="stable")
+        follow = (
+            np.searchsorted(starts, ends - slack),
+            np.searchsorted(starts, ends + longest + slack, side="right"),
+        )
+        earlier, later = starts - longest - 2 * slack, starts + 2 * slack
+        precede = np.searchsorted(ends[by_end], earlier), np.searchsorted(ends[by_end], later, side="right")
         return cls(
             partitions,
             np.repeat(np.arange(len(rows)), list(map(len, rows)))[order],
             np.concatenate(rows)[order],
-            videos,
-            np.searchsorted(code, np.arange(len(videos) + 1)).tolist(),
-            np.stack([earliest, np.searchsorted(begins, before, side="right")], axis=1),
+            [videos[n] for n in there],
+            np.append(first, len(order)),
+            np.stack([np.maximum(follow[0], np.arange(1, len(order) + 1)), follow[1]], axis=1),
+            by_end,
+            np.stack(precede, axis=1),
         )
 
-    def possible(self, queries: Vectors) -> list[str]:
-        """The videos that have a sequence."""
-        reached = self._reached(np.where(self._covers(queries), 0.0, -np.inf))[0]
-        return [self.videos[n] for n, some in self._each if (reached[some] > -np.inf).any()]
-
-    def chains(self, queries: Vectors) -> Iterator[Chain]:
-        """The best sequence of each video that has one."""
-        covers = self._covers(queries)
-        scores = np.full(covers.shape, -np.inf)
-        for part, covered in enumerate(covers):
-            at = np.flatnonzero(covered)
-            query = np.full(len(at), part)
-            scores[part, at] = exact_scores(self.partitions, queries, query, self.number[at], self.row[at]).score
-        reached = self._reached(scores)
-        for n, some in self._each:
-            best, chain = reached[0, some].max(initial=-np.inf), []
-            for part, its in enumerate(reached if best > -np.inf else ()):
-                at = some.start + int(its[some].argmax())  # the first of equal ones
-                chain.append((float(scores[part, at]), self.partitions[self.number[at]], int(self.row[at])))
-                some = slice(*self.follow[at].tolist())
-            if chain:
-                yield -float(best) / len(scores), self.videos[n], chain
-
-    @property
-    def _each(self) -> Iterator[tuple[int, slice]]:
-        """The clips of each video."""
-        return enumerate(map(slice, self.first, self.first[1:]))
-
-    def _covers(self, queries: Vectors) -> NDArray[np.bool_]:
+    def covers(self, queries: Vectors) -> NDArray[np.bool_]:
         """(P, N) whether a clip has experts of a part."""
         return np.stack([queries[partition.pattern].covers for partition in self.partitions])[self.number].T
 
-    def _reached(self, scores: Doubles) -> Doubles:
-        """(P, N) the most that a chain adds up to from a clip on, which is the moment of each part."""
-        reached, some = scores.copy(), self.follow[:, 0] < self.follow[:, 1]
+    def possible(self, queries: Vectors) -> list[str]:
+        """The videos that have a sequence."""
+        some = self.by_video(self.chains(np.where(self.covers(queries), 0.0, -np.inf))[0]) > -np.inf
+        return [*compress(self.videos, some.tolist())]
+
+    def by_video(self, values: Doubles) -> Doubles:
+        """(N,) -> (V,) the largest of each video."""
+        return np.maximum.reduceat(values, self.first[:-1])
+
+    def chains(self, scores: Doubles) -> Doubles:
+        """(P, N) scores -> the most that a chain adds up to from a clip on, which is the moment of each part."""
+        sums = scores.copy()
         for part in range(len(scores) - 2, -1, -1):
-            after = np.append(reached[part + 1], -np.inf)  # so that the last one may end behind it
-            best = np.maximum.reduceat(after, self.follow.ravel())[::2]
-            reached[part] += np.where(some, best, -np.inf)
-        return reached
+            sums[part] += _largest(sums[part + 1], self.follow)
+        return sums
+
+    def before(self, scores: Doubles) -> Doubles:
+        """(P, N) scores -> at least what a chain adds up to before a clip, which is the moment of each part."""
+        sums = np.zeros_like(scores)
+        for part in range(1, len(scores)):
+            sums[part] = _largest((sums[part - 1] + scores[part - 1])[self.by_end], self.precede)
+        return sums
+
+
+def _largest(values: Doubles, spans: Rows) -> Doubles:
+    """(N,) values, (N, 2) spans of them -> (N,) the largest in each; -inf: there are none."""
+    found = np.maximum.reduceat(np.append(values, -np.inf), spans.ravel())[::2]
+    return np.where(spans[:, 0] < spans[:, 1], found, -np.inf)
+
+
+def _table(index: VideoIndex, partitions: Sequence[Partition], rows: Sequence[Rows], *names: str) -> pa.Table:
+    """Columns of some rows of each partition, one partition after another."""
+    import pyarrow as pa  # here: most searches need none of it
+
+    tables = (index.snapshot.segments[partition.segment].table.arrow.select(names) for partition in partitions)
+    return pa.concat_tables(each.take(its.rows[row]) for each, its, row in zip(tables, partitions, rows))
+
+
+@dataclass(frozen=True)
+class _Search:
+    """The search in the videos of which a clip is listed."""
+
+    clips: _Clips
+    vectors: Vectors
+    request: Request
+    last: Doubles  # (P,) what is not listed scores at most; -inf: all is
+    most: Doubles  # (P, N) what clips score at most
+    known: NDArray[np.bool_]  # (P, N) whether they score just that
+
+    @classmethod
+    def of(cls, index: VideoIndex, ranked: Ranked, vectors: Vectors, request: Request, count: int) -> _Search:
+        """ranked: lists of `count` clips of each part."""
+        part, place = (ranked.number >= 0).nonzero()
+        number, row = ranked.number[part, place], ranked.row[part, place]
+        last, ended = np.full(len(ranked.number), -np.inf), np.bincount(part, minlength=len(ranked.number)) < count
+        last[~ended] = ranked.scores[~ended, -1]
+        rows = [row[number == n] for n in range(len(ranked.partitions))]
+        videos = _table(index, ranked.partitions, rows, "video")["video"].unique().to_pylist()
+        clips = _Clips.of(index, ranked.partitions, request.within, videos)
+        most = np.where(clips.covers(vectors), last[:, None], -np.inf)
+        known, first = np.isneginf(most), np.cumsum([0, *(len(each.vectors) for each in ranked.partitions)])
+        keys, order = first[clips.number] + clips.row, np.argsort(first[clips.number] + clips.row)
+        listed = part, order[np.searchsorted(keys, first[number] + row, sorter=order)]
+        most[listed], known[listed] = ranked.scores[ranked.number >= 0], True
+        return cls(clips, vectors, request, last, most, known)
+
+    @property
+    def rest(self) -> float:
+        """The most that any other video scores, added up as chains are."""
+        return float(reduce(lambda later, score: score + later, self.last[::-1]) / len(self.last))
+
+    def sums(self) -> Doubles:
+        """(P, N) as `_Clips.chains`, of what is known."""
+        return self.clips.chains(np.where(self.known, self.most, -np.inf))
+
+    def complete(self) -> float:
+        """Score all that may be in one of the best sequences; returns the least that these score."""
+        clips, parts, size = self.clips, len(self.last), SCORED * self.request.top
+        while True:
+            found = clips.by_video(self.sums()[0]) / parts
+            wanted = -np.inf if self.request.min_score is None else self.request.min_score
+            if len(found) >= self.request.top:
+                wanted = max(wanted, float(np.partition(found, -self.request.top)[-self.request.top]))
+            reached = (clips.before(self.most) + clips.chains(self.most)) / parts + ROUNDED
+            open_ = ~self.known & (reached >= wanted) & (reached > -np.inf)
+            if not open_.any():
+                return wanted
+            bounds = clips.by_video(np.where(open_, reached, -np.inf).max(0))
+            least = np.partition(bounds, -size)[-size] if len(bounds) > size else -np.inf
+            open_ &= np.repeat(bounds >= least, np.diff(clips.first))
+            for part, at in enumerate(map(np.flatnonzero, open_)):
+                number, row = clips.number[at], clips.row[at]
+                self.most[part, at] = exact_scores(
+                    clips.partitions, self.vectors, np.full(len(at), part), number, row
+                ).score
+            self.known[open_] = True
+            size *= MORE
+
+    def hits(self, index: VideoIndex, queries: Queries, wanted: float) -> list[VideoHits]:
+        """The best videos, which score so much or more."""
+        clips, sums = self.clips, self.sums()
+        scores = clips.by_video(sums[0]) / len(sums)
+        best = np.flatnonzero((scores >= wanted) & (scores > -np.inf)).tolist()
+        best = sorted(best, key=lambda video: (-scores[video], clips.videos[video]))[: self.request.top]
+        if not best:
+            return []
+        chains = np.empty((len(sums), len(best)), np.int64)
+        for n, video in enumerate(best):
+            some = clips.first[video : video + 2]
+            for place, its in enumerate(sums):
+                chains[place, n] = some[0] + its[slice(*some)].argmax()  # the first of equal ones
+                some = clips.follow[chains[place, n]]
+        parts = np.arange(len(sums))[:, None]
+        moments = self.most[parts, chains].astype(np.float32)  # as they were
+        found = Ranked(clips.partitions, moments, clips.number[chains], clips.row[chains])
+        by_time = zip(*hits_of(found, queries, index, plain=self.request.plain))
+        return [
+            VideoHits(
+                rank,
+                clips.videos[video],
+                float(scores[video]),
+                tuple(replace(hit, rank=place) for place, hit in enumerate(hits, start=1)),
+            )
+            for rank, (video, hits) in enumerate(zip(best, by_time), start=1)
+        ]

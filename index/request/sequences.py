@@ -5,40 +5,39 @@
 s_p: the score by part p. The most that a chain adds up to behind a clip, or before it, follows from the clips that
 are neighbours of it in order of time.
 
-Of each part the best clips are listed: what its list lacks scores at most u_p, as the last one there. A video of
-which no clip is listed has at most the mean of all u_p. In the others, chains of listed clips give a first k-th
-best s(v), and what else may be in a chain that is as good, with u_p for all that is not known, is scored exactly.
-Where the mean of u_p is as good, too, the lists are made longer, of videos alone in which clips follow each other.
+Of each part the clips with the highest bounds are listed; the others score at most u_p. A video scores at most the
+mean of its highest bounds, u_p where it has none. In falling order of that, videos are looked at until it is below
+the k-th best s(v) so far; what may be in a chain that is as good is scored exactly. Where the mean of u_p is as
+good, too, the lists are made longer, of videos alone in which clips follow each other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import reduce
-from itertools import compress
+from itertools import count
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.exact import Ranked, exact_scores
+from index.exact import Bounds, Ranked, exact_scores, upper_bounds
 from index.hit import VideoHits, hits_of
 from index.queries import pattern_vectors
 from index.request.request import Request
 from index.video_index import both
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from index.queries import Doubles, Queries, Vectors
     from index.scanners import Partition, Rows
     from index.video_index import Masks, VideoIndex
 
 SLACK_S = 1e-3  # by which a moment may begin too early or too late
 ROUNDED = 1e-9  # above what is lost where scores are added up in another order
-LISTED, WIDER = 16, 8  # clips of each part's first list, for each video that is wanted; times more in the next one
-SCORED, MORE = 2, 4  # videos that are scored first, for each one that is wanted; times more the next time
+LISTED, SHARE = 16, 16  # clips in a list for each video that is wanted; and one of so many, where all have bounds
+WIDER = 8  # times as many in the next lists
+LOOKED, MORE = 8, 8  # videos looked at first, for each one that is wanted; times more the next time
 ORDER = [(name, "ascending") for name in ("video", "start_s", "end_s", "clip_id")]
 
 
@@ -54,86 +53,41 @@ def best_sequences(
         queries: P, of the parts of the request.
         where: which clips may be found, as of `VideoIndex.rank`.
     """
-    first = count = LISTED * request.top
-    while True:
-        ranked = index.rank(queries, count, where=where, plain=request.plain, exact=request.exact)
-        if not ranked.number.size:
+    index.snapshot.check()
+    for wider in (WIDER**n for n in count()):
+        partitions = index.partitions(where)
+        if not partitions:
             return []
-        vectors = pattern_vectors(queries, index.layout, ranked.partitions, subtract=not request.plain)
-        search = _Search.of(index, ranked, vectors, request, count)
-        wanted, rest = search.complete(), search.rest
-        if rest == -np.inf or rest < wanted:
-            return search.hits(index, queries, wanted)
-        if count == first:
-            where = both(
-                where, index.of_videos(_Clips.of(index, ranked.partitions, request.within).possible(vectors))
-            )
-        count *= WIDER
+        vectors = pattern_vectors(queries, index.layout, partitions, subtract=not request.plain)
+        if index.proven:
+            counts = [wider * (LISTED * request.top + its.count // SHARE) for its in partitions]
+            bounds = upper_bounds(partitions, vectors, counts)
+        else:
+            k = wider * LISTED * request.top
+            found = index.rank(queries, k, where=where, plain=request.plain, exact=request.exact)
+            there = (found.number >= 0).sum(1).tolist()
+            last = [float(its[-1]) if n == k else -np.inf for its, n in zip(found.scores, there)]
+            lists = zip(found.scores, found.number, found.row, there, last)
+            bounds = [Bounds(s[:n].astype(np.float64), number[:n], row[:n], u) for s, number, row, n, u in lists]
+        search = _Search(index, partitions, vectors, request, bounds)
+        search.run()
+        if search.rest == -np.inf or search.rest < search.wanted:
+            break
+        if wider == 1:
+            where = both(where, search.possible())
+    return search.hits(queries)
 
 
 @dataclass(frozen=True)
 class _Clips:
     """N clips of V videos, by video, then time; those of equal times by id."""
 
-    partitions: Sequence[Partition]
-    number: Rows  # (N,) their partitions
-    row: Rows  # (N,) their rows in them
-    videos: Sequence[str]  # V
+    place: Rows  # (N,) among all rows of the partitions
+    video: Rows  # (V,) numbers of the videos
     first: Rows  # (V + 1,) where the clips of each begin
     follow: Rows  # (N, 2) the clips that may follow each: the first, and behind the last
     by_end: Rows  # (N,) the same clips by video, then by their ends
     precede: Rows  # (N, 2) in that order, the clips that may precede each, and none that may not by much
-
-    @classmethod
-    def of(
-        cls,
-        index: VideoIndex,
-        partitions: Sequence[Partition],
-        within: float,
-        videos: Sequence[str] | None = None,
-    ) -> _Clips:
-        """The clips of some videos that may be found, None: of all."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        tables = [segment.table.arrow["video"] for segment in index.snapshot.segments]
-        if videos is None:
-            videos = pc.unique(pa.chunked_array([part for its in tables for part in its.chunks])).to_pylist()
-        names = pa.array(videos, pa.string())
-        codes = [np.asarray(pc.index_in(its, value_set=names).fill_null(-1)) for its in tables]
-        rows = [its.found[codes[its.segment][its.rows[its.found]] >= 0] for its in partitions]
-        code = np.concatenate([codes[its.segment][its.rows[row]] for its, row in zip(partitions, rows)])
-        facts = _table(index, partitions, rows, "start_s", "end_s", "clip_id").append_column("video", [code])
-        order = np.asarray(pc.sort_indices(facts, ORDER))
-        there, first = np.unique(code[order], return_index=True)
-        # complex numbers are ordered by their real parts first
-        starts, ends = (code[order] + 1j * np.asarray(facts[name])[order] for name in ("start_s", "end_s"))
-        slack, longest, by_end = 1j * SLACK_S, 1j * within, np.argsort(ends, kind="stable")
-        follow = (
-            np.searchsorted(starts, ends - slack),
-            np.searchsorted(starts, ends + longest + slack, side="right"),
-        )
-        earlier, later = starts - longest - 2 * slack, starts + 2 * slack
-        precede = np.searchsorted(ends[by_end], earlier), np.searchsorted(ends[by_end], later, side="right")
-        return cls(
-            partitions,
-            np.repeat(np.arange(len(rows)), list(map(len, rows)))[order],
-            np.concatenate(rows)[order],
-            [videos[n] for n in there],
-            np.append(first, len(order)),
-            np.stack([np.maximum(follow[0], np.arange(1, len(order) + 1)), follow[1]], axis=1),
-            by_end,
-            np.stack(precede, axis=1),
-        )
-
-    def covers(self, queries: Vectors) -> NDArray[np.bool_]:
-        """(P, N) whether a clip has experts of a part."""
-        return np.stack([queries[partition.pattern].covers for partition in self.partitions])[self.number].T
-
-    def possible(self, queries: Vectors) -> list[str]:
-        """The videos that have a sequence."""
-        some = self.by_video(self.chains(np.where(self.covers(queries), 0.0, -np.inf))[0]) > -np.inf
-        return [*compress(self.videos, some.tolist())]
 
     def by_video(self, values: Doubles) -> Doubles:
         """(N,) -> (V,) the largest of each video."""
@@ -160,98 +114,154 @@ def _largest(values: Doubles, spans: Rows) -> Doubles:
     return np.where(spans[:, 0] < spans[:, 1], found, -np.inf)
 
 
-def _table(index: VideoIndex, partitions: Sequence[Partition], rows: Sequence[Rows], *names: str) -> pa.Table:
-    """Columns of some rows of each partition, one partition after another."""
-    import pyarrow as pa  # here: most searches need none of it
-
-    tables = (index.snapshot.segments[partition.segment].table.arrow.select(names) for partition in partitions)
-    return pa.concat_tables(each.take(its.rows[row]) for each, its, row in zip(tables, partitions, rows))
+def _mean(scores: Doubles) -> Doubles:
+    """(P, ...) -> their mean, added up as chains are: rounded as well, a bound is not below what it bounds."""
+    return np.asarray(reduce(lambda later, score: score + later, scores[::-1]) / len(scores))
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Search:
-    """The search in the videos of which a clip is listed."""
+    """One search in R rows of partitions, of W videos."""
 
-    clips: _Clips
+    index: VideoIndex
+    partitions: Sequence[Partition]
     vectors: Vectors
     request: Request
-    last: Doubles  # (P,) what is not listed scores at most; -inf: all is
-    most: Doubles  # (P, N) what clips score at most
-    known: NDArray[np.bool_]  # (P, N) whether they score just that
+    bounds: Sequence[Bounds]  # of each part
+    looked: list[tuple[_Clips, Doubles]] = field(default_factory=list)  # clips, and (P, N) what is known of them
 
-    @classmethod
-    def of(cls, index: VideoIndex, ranked: Ranked, vectors: Vectors, request: Request, count: int) -> _Search:
-        """ranked: lists of `count` clips of each part."""
-        part, place = (ranked.number >= 0).nonzero()
-        number, row = ranked.number[part, place], ranked.row[part, place]
-        last, ended = np.full(len(ranked.number), -np.inf), np.bincount(part, minlength=len(ranked.number)) < count
-        last[~ended] = ranked.scores[~ended, -1]
-        rows = [row[number == n] for n in range(len(ranked.partitions))]
-        videos = _table(index, ranked.partitions, rows, "video")["video"].unique().to_pylist()
-        clips = _Clips.of(index, ranked.partitions, request.within, videos)
-        most = np.where(clips.covers(vectors), last[:, None], -np.inf)
-        known, first = np.isneginf(most), np.cumsum([0, *(len(each.vectors) for each in ranked.partitions)])
-        keys, order = first[clips.number] + clips.row, np.argsort(first[clips.number] + clips.row)
-        listed = part, order[np.searchsorted(keys, first[number] + row, sorter=order)]
-        most[listed], known[listed] = ranked.scores[ranked.number >= 0], True
-        return cls(clips, vectors, request, last, most, known)
+    def __post_init__(self) -> None:
+        self.names, videos = self.index.snapshot.videos
+        self.first = np.cumsum([0, *(len(its.rows) for its in self.partitions)])
+        self.row = np.concatenate([its.rows for its in self.partitions])  # (R,) in the tables
+        self.video = np.concatenate(
+            [videos[its.segment][its.rows] for its in self.partitions]
+        )  # (R,) -1: not found
+        for start, its in zip(self.first.tolist(), self.partitions):
+            if its.allowed is not None:
+                self.video[start : start + len(its.rows)][~its.allowed.mask] = -1
+        self.scores = np.full(len(self.names), -np.inf)  # (W,) at least
+        self.rest = float(_mean(np.array([its.others for its in self.bounds])))  # of videos that are in no list
 
     @property
-    def rest(self) -> float:
-        """The most that any other video scores, added up as chains are."""
-        return float(reduce(lambda later, score: score + later, self.last[::-1]) / len(self.last))
+    def wanted(self) -> float:
+        """What a video must score at least to be found."""
+        top, least = self.request.top, self.request.min_score
+        known = self.scores[self.scores > -np.inf]
+        kth = float(np.partition(known, -top)[-top]) if len(known) >= top else -np.inf
+        return kth if least is None else max(kth, least)
 
-    def sums(self) -> Doubles:
-        """(P, N) as `_Clips.chains`, of what is known."""
-        return self.clips.chains(np.where(self.known, self.most, -np.inf))
+    def run(self) -> None:
+        """Look at all listed videos that may be among the best."""
+        most = np.empty((len(self.bounds), len(self.video)))  # (P, R)
+        best, seen = np.empty((len(self.bounds), len(self.names))), np.zeros(len(self.names), dtype=bool)
+        for part, its in enumerate(self.bounds):
+            most[part], best[part], place = its.others, its.others, self.first[its.number] + its.row
+            most[part, place] = its.most
+            np.maximum.at(best[part], self.video[place], its.most)
+            seen[self.video[place]] = True
+        bounds = np.where(seen, _mean(best), -np.inf)
+        order, size = (
+            np.argsort(-bounds, kind="stable")[: np.count_nonzero(bounds > -np.inf)],
+            LOOKED * self.request.top,
+        )
+        while len(order := order[bounds[order] >= self.wanted]):
+            some = np.zeros(len(self.names) + 1, dtype=bool)  # the last one: what is not found
+            some[order[:size]] = True
+            place = np.flatnonzero(some[self.video])
+            video = self.video[place]
+            less = (best[:, video] - most[:, place]).min(0) / len(best)  # than its video's bound, in any chain
+            clips = self.clips(place[bounds[video] - less + ROUNDED >= self.wanted])
+            self._score(clips, np.where(self.covers(clips), most[:, clips.place], -np.inf))
+            order, size = order[size:], MORE * size
 
-    def complete(self) -> float:
-        """Score all that may be in one of the best sequences; returns the least that these score."""
-        clips, parts, size = self.clips, len(self.last), SCORED * self.request.top
-        while True:
-            found = clips.by_video(self.sums()[0]) / parts
-            wanted = -np.inf if self.request.min_score is None else self.request.min_score
-            if len(found) >= self.request.top:
-                wanted = max(wanted, float(np.partition(found, -self.request.top)[-self.request.top]))
-            reached = (clips.before(self.most) + clips.chains(self.most)) / parts + ROUNDED
-            open_ = ~self.known & (reached >= wanted) & (reached > -np.inf)
-            if not open_.any():
-                return wanted
-            bounds = clips.by_video(np.where(open_, reached, -np.inf).max(0))
-            least = np.partition(bounds, -size)[-size] if len(bounds) > size else -np.inf
-            open_ &= np.repeat(bounds >= least, np.diff(clips.first))
-            for part, at in enumerate(map(np.flatnonzero, open_)):
-                number, row = clips.number[at], clips.row[at]
-                self.most[part, at] = exact_scores(
-                    clips.partitions, self.vectors, np.full(len(at), part), number, row
-                ).score
-            self.known[open_] = True
-            size *= MORE
+    def clips(self, place: Rows) -> _Clips:
+        """Some rows."""
+        import pyarrow as pa
+        import pyarrow.compute as pc  # here: most searches need none of it
 
-    def hits(self, index: VideoIndex, queries: Queries, wanted: float) -> list[VideoHits]:
-        """The best videos, which score so much or more."""
-        clips, sums = self.clips, self.sums()
-        scores = clips.by_video(sums[0]) / len(sums)
-        best = np.flatnonzero((scores >= wanted) & (scores > -np.inf)).tolist()
-        best = sorted(best, key=lambda video: (-scores[video], clips.videos[video]))[: self.request.top]
-        if not best:
+        segment = np.array([its.segment for its in self.partitions])[self._number(place)]
+        tables = []
+        for number in np.unique(segment).tolist():
+            table = self.index.snapshot.segments[number].table.arrow.select(["start_s", "end_s", "clip_id"])
+            tables.append(table.take(pa.array(self.row[place[segment == number]])))
+        facts = pa.concat_tables(tables).append_column("video", pa.array(self.video[place]))
+        order = np.asarray(pc.sort_indices(facts, ORDER))
+        place, video = place[order], self.video[place[order]]
+        videos, first = np.unique(video, return_index=True)
+        # complex numbers are ordered by their real parts first
+        starts, ends = (video + 1j * np.asarray(facts[name])[order] for name in ("start_s", "end_s"))
+        slack, longest, by_end = 1j * SLACK_S, 1j * self.request.within, np.argsort(ends, kind="stable")
+        follow = (
+            np.searchsorted(starts, ends - slack),
+            np.searchsorted(starts, ends + longest + slack, side="right"),
+        )
+        follow = np.maximum(follow[0], np.arange(1, len(order) + 1)), follow[1]
+        earlier, later = starts - longest - 2 * slack, starts + 2 * slack
+        precede = np.searchsorted(ends[by_end], earlier), np.searchsorted(ends[by_end], later, side="right")
+        spans = (np.stack(each, axis=1) for each in (follow, precede))
+        return _Clips(place, videos, np.append(first, len(order)), next(spans), by_end, next(spans))
+
+    def _number(self, place: Rows) -> Rows:
+        """The partitions of some rows."""
+        return np.searchsorted(self.first, place, side="right") - 1
+
+    def covers(self, clips: _Clips) -> NDArray[np.bool_]:
+        """(P, N) whether a clip has experts of a part."""
+        return np.stack([self.vectors[its.pattern].covers for its in self.partitions])[self._number(clips.place)].T
+
+    def possible(self) -> Masks:
+        """The clips of videos that have a sequence, good or bad."""
+        names, videos = self.index.snapshot.videos
+        clips, some = self.clips(np.flatnonzero(self.video >= 0)), np.zeros(len(names), dtype=bool)
+        chains = clips.chains(np.where(self.covers(clips), 0.0, -np.inf))
+        some[clips.video] = clips.by_video(chains[0]) > -np.inf
+        return [some[its] for its in videos]
+
+    def _score(self, clips: _Clips, most: Doubles) -> None:
+        """Score all that may be in one of the best sequences; at first, what is in the best of each video."""
+        known, number = np.isneginf(most), self._number(clips.place)
+        for turn in range(len(most) + 1):  # what is left of a part, when those before are known, is little
+            reached = (clips.before(most) + clips.chains(most)) / len(most) + ROUNDED
+            unknown = ~known & (reached >= self.wanted) & (reached > -np.inf)
+            if turn:
+                unknown[np.arange(len(most)) != turn - 1] = False
+            else:
+                highest = np.repeat(clips.by_video(reached.max(0)), np.diff(clips.first))
+                unknown &= reached >= highest - 2 * ROUNDED
+            for part, at in enumerate(map(np.flatnonzero, unknown)):
+                row, query = clips.place[at] - self.first[number[at]], np.full(len(at), part)
+                most[part, at] = exact_scores(self.partitions, self.vectors, query, number[at], row).score
+            known |= unknown
+            sure = np.where(known, most, -np.inf)
+            self.scores[clips.video] = clips.by_video(clips.chains(sure)[0]) / len(most)
+        self.looked.append((clips, sure))
+
+    def hits(self, queries: Queries) -> list[VideoHits]:
+        """The best videos."""
+        found: list[tuple[float, str, list[int], list[float]]] = []
+        for clips, scores in self.looked:
+            found += self._chains(clips, scores)
+        found = sorted(found)[: self.request.top]
+        if not found:
             return []
-        chains = np.empty((len(sums), len(best)), np.int64)
-        for n, video in enumerate(best):
-            some = clips.first[video : video + 2]
-            for place, its in enumerate(sums):
-                chains[place, n] = some[0] + its[slice(*some)].argmax()  # the first of equal ones
-                some = clips.follow[chains[place, n]]
-        parts = np.arange(len(sums))[:, None]
-        moments = self.most[parts, chains].astype(np.float32)  # as they were
-        found = Ranked(clips.partitions, moments, clips.number[chains], clips.row[chains])
-        by_time = zip(*hits_of(found, queries, index, plain=self.request.plain))
+        place, moments = np.array([one[2] for one in found]).T, np.array([one[3] for one in found], np.float32).T
+        number = self._number(place)
+        ranked = Ranked(self.partitions, moments, number, place - self.first[number])
+        by_time = zip(*hits_of(ranked, queries, self.index, plain=self.request.plain))
         return [
-            VideoHits(
-                rank,
-                clips.videos[video],
-                float(scores[video]),
-                tuple(replace(hit, rank=place) for place, hit in enumerate(hits, start=1)),
-            )
-            for rank, (video, hits) in enumerate(zip(best, by_time), start=1)
+            VideoHits(rank, video, -score, tuple(replace(hit, rank=n) for n, hit in enumerate(hits, start=1)))
+            for rank, ((score, video, *_), hits) in enumerate(zip(found, by_time), start=1)
         ]
+
+    def _chains(self, clips: _Clips, scores: Doubles) -> Iterator[tuple[float, str, list[int], list[float]]]:
+        """-s(v), v, and where its moments are, with their scores, of those of the best videos that are here."""
+        sums, wanted = clips.chains(scores), self.wanted
+        for n in np.flatnonzero(self.scores[clips.video] >= max(wanted, np.finfo(np.float64).min)).tolist():
+            chain, some = [], clips.first[n : n + 2]
+            for its in sums:
+                chain.append(int(some[0] + its[slice(*some)].argmax()))  # the first of equal ones
+                some = clips.follow[chain[-1]]
+            video = clips.video[n]
+            moments = scores[np.arange(len(chain)), chain].tolist()
+            yield -float(self.scores[video]), self.names[video], clips.place[chain].tolist(), moments

@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache, partial
 from math import ceil
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,6 +98,28 @@ def search_proven(partitions: Sequence[Partition], queries: Vectors, k: int) -> 
         np.repeat(np.arange(len(found)), [len(candidates.row) for candidates in found]),
         *(np.concatenate([getattr(one, name) for one in found]) for name in ("score", "number", "row")),
     )
+
+
+class Bounds(NamedTuple):
+    """What N clips score at most, and all others."""
+
+    most: Doubles
+    number: Rows  # of the clips' partitions
+    row: Rows  # in them
+    others: float  # -inf: there are none
+
+
+def upper_bounds(partitions: Sequence[Partition], queries: Vectors, counts: Sequence[int]) -> list[Bounds]:
+    """For each query so many clips of each partition, with the highest bounds; every scanner has a proven one."""
+    scans = _scans(partitions, queries)
+    results = _together([partial(scan.run, count) for scan, count in zip(scans, counts)], scans)
+    bounds = []
+    for query in range(len(results[0][0])):
+        numbers = np.flatnonzero([scan.vectors.covers[query] for scan in scans])
+        returned = [(results[n][0][query], results[n][1][query]) for n in numbers.tolist()]
+        found, left = _Search(partitions, queries, query, 1, scans)._candidates(numbers, returned)
+        bounds.append(Bounds(found.most, found.number, found.row, float(left.max(initial=-np.inf))))
+    return bounds
 
 
 # ---- scans

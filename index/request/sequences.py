@@ -2,46 +2,43 @@
 
     s(v) = max over c_1, ..., c_P of v of the mean of s_p(c_p),   0 <= start(c_p+1) - end(c_p) <= within
 
-s_p: the score by part p. g_p(c), the most that a chain adds up to from c on, is s_p(c) + the largest g_p+1 of the
-clips that may follow, which are neighbours in order of time.
+s_p: the score by part p. The most that a chain adds up to behind a clip, or before it, follows from the clips that
+are neighbours of it in order of time.
 
-Of each part the best clips are listed: what its list lacks scores at most u_p, as the last one there. A video of
-which no clip is listed has at most the mean of all u_p, any other one that of its best in each list, u_p where it
-has none. Videos are scored exactly, in falling order of this bound, until it is below the k-th best s(v). Where
-that of what is in no list is not, the lists are made longer, of videos alone in which clips follow each other.
+Of each part the clips with the highest bounds are listed; the others score at most u_p. A video scores at most the
+mean of its highest bounds, u_p where it has none. In falling order of that, videos are looked at until it is below
+the k-th best s(v) so far; what may be in a chain that is as good is scored exactly. Where the mean of u_p is as
+good, too, the lists are made longer, of videos alone in which clips follow each other.
 """
 
 from __future__ import annotations
 
-from bisect import insort
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import reduce
+from itertools import count
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.exact import Ranked, exact_scores
+from index.exact import Bounds, Ranked, exact_scores, upper_bounds
 from index.hit import VideoHits, hits_of
 from index.queries import pattern_vectors
 from index.request.request import Request
 from index.video_index import both
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from index.queries import Doubles, Queries, Vectors
     from index.scanners import Partition, Rows
     from index.video_index import Masks, VideoIndex
 
 SLACK_S = 1e-3  # by which a moment may begin too early or too late
-LISTED, WIDER = 16, 8  # clips of each part's first list, for each video that is wanted; times more in the next one
-SCORED, MORE = 2, 4  # videos that are scored first, for each one that is wanted; times more the next time
+ROUNDED = 1e-9  # above what is lost where scores are added up in another order
+LISTED, SHARE = 16, 16  # clips in a list for each video that is wanted; and one of so many, where all have bounds
+WIDER = 8  # times as many in the next lists
+LOOKED, MORE = 8, 8  # videos looked at first, for each one that is wanted; times more the next time
 ORDER = [(name, "ascending") for name in ("video", "start_s", "end_s", "clip_id")]
-Chain = tuple[
-    float, str, list[tuple[float, "Partition", int]]
-]  # -s(v), v, and score, partition, row of each moment
 
 
 def best_sequences(
@@ -56,45 +53,65 @@ def best_sequences(
         queries: P, of the parts of the request.
         where: which clips may be found, as of `VideoIndex.rank`.
     """
-    top, plain, exact = request.top, request.plain, request.exact
-    least = -np.inf if request.min_score is None else request.min_score
-    found, known, count = list[Chain](), set[str](), LISTED * top
-
-    def wanted() -> float:
-        return max(least, -found[top - 1][0]) if len(found) >= top else least
-
-    while True:
-        ranked = index.rank(queries, count, where=where, plain=plain, exact=exact)
-        videos, bounds, rest = _bounds(index, ranked, count)
-        if not videos:
+    index.snapshot.check()
+    for wider in (WIDER**n for n in count()):
+        partitions = index.partitions(where)
+        if not partitions:
+            return []
+        vectors = pattern_vectors(queries, index.layout, partitions, subtract=not request.plain)
+        if index.proven:
+            counts = [wider * (LISTED * request.top + its.count // SHARE) for its in partitions]
+            bounds = upper_bounds(partitions, vectors, counts)
+        else:
+            k = wider * LISTED * request.top
+            found = index.rank(queries, k, where=where, plain=request.plain, exact=request.exact)
+            there = (found.number >= 0).sum(1).tolist()
+            last = [float(its[-1]) if n == k else -np.inf for its, n in zip(found.scores, there)]
+            lists = zip(found.scores, found.number, found.row, there, last)
+            bounds = [Bounds(s[:n].astype(np.float64), number[:n], row[:n], u) for s, number, row, n, u in lists]
+        search = _Search(index, partitions, vectors, request, bounds)
+        search.run()
+        if search.rest == -np.inf or search.rest < search.wanted:
             break
-        vectors = pattern_vectors(queries, index.layout, ranked.partitions, subtract=not plain)
-        start, size = 0, SCORED * top
-        while start < len(videos) and bounds[start] >= wanted():
-            some = [video for video in videos[start : start + size] if video not in known]
-            known.update(some)
-            for chain in _Clips.of(index, ranked.partitions, request.within, some).chains(vectors):
-                insort(found, chain)
-            start, size = start + size, size * MORE
-        if rest == -np.inf or rest < wanted():
-            break
-        if count == LISTED * top:
-            possible = _Clips.of(index, ranked.partitions, request.within).possible(vectors)
-            where = both(where, index.of_videos(possible))
-        count *= WIDER
-    return _hits(index, queries, [chain for chain in found[:top] if -chain[0] >= least], plain)
+        if wider == 1:
+            where = both(where, search.possible())
+    return search.hits(queries)
 
 
-def _hits(index: VideoIndex, queries: Queries, found: Sequence[Chain], plain: bool) -> list[VideoHits]:
-    moments = [moment for _, _, its in found for moment in its]
-    scores, partitions, row = zip(*moments) if moments else ((), (), ())
-    columns = (np.reshape(each, (len(found), -1)).T for each in (scores, np.arange(len(row)), row))
-    hits = hits_of(Ranked(partitions, *columns), queries, index, plain=plain) if moments else []
-    by_time = ([replace(hit, rank=place) for place, hit in enumerate(its, start=1)] for its in zip(*hits))
-    return [
-        VideoHits(rank, video, -score, tuple(its))
-        for rank, ((score, video, _), its) in enumerate(zip(found, by_time), start=1)
-    ]
+@dataclass(frozen=True)
+class _Clips:
+    """N clips of V videos, by video, then time; those of equal times by id."""
+
+    place: Rows  # (N,) among all rows of the partitions
+    video: Rows  # (V,) numbers of the videos
+    first: Rows  # (V + 1,) where the clips of each begin
+    follow: Rows  # (N, 2) the clips that may follow each: the first, and behind the last
+    by_end: Rows  # (N,) the same clips by video, then by their ends
+    precede: Rows  # (N, 2) in that order, the clips that may precede each, and none that may not by much
+
+    def by_video(self, values: Doubles) -> Doubles:
+        """(N,) -> (V,) the largest of each video."""
+        return np.maximum.reduceat(values, self.first[:-1])
+
+    def chains(self, scores: Doubles) -> Doubles:
+        """(P, N) scores -> the most that a chain adds up to from a clip on, which is the moment of each part."""
+        sums = scores.copy()
+        for part in range(len(scores) - 2, -1, -1):
+            sums[part] += _largest(sums[part + 1], self.follow)
+        return sums
+
+    def before(self, scores: Doubles) -> Doubles:
+        """(P, N) scores -> at least what a chain adds up to before a clip, which is the moment of each part."""
+        sums = np.zeros_like(scores)
+        for part in range(1, len(scores)):
+            sums[part] = _largest((sums[part - 1] + scores[part - 1])[self.by_end], self.precede)
+        return sums
+
+
+def _largest(values: Doubles, spans: Rows) -> Doubles:
+    """(N,) values, (N, 2) spans of them -> (N,) the largest in each; -inf: there are none."""
+    found = np.maximum.reduceat(np.append(values, -np.inf), spans.ravel())[::2]
+    return np.where(spans[:, 0] < spans[:, 1], found, -np.inf)
 
 
 def _mean(scores: Doubles) -> Doubles:
@@ -102,119 +119,149 @@ def _mean(scores: Doubles) -> Doubles:
     return np.asarray(reduce(lambda later, score: score + later, scores[::-1]) / len(scores))
 
 
-def _bounds(index: VideoIndex, ranked: Ranked, count: int) -> tuple[list[str], Doubles, float]:
-    """The videos of lists of `count` clips with what they score at most, falling, and that of all other videos.
+@dataclass
+class _Search:
+    """One search in R rows of partitions, of W videos."""
 
-    Videos that cannot have a sequence are left out; -inf: no other one has any.
-    """
-    part, place = (ranked.number >= 0).nonzero()
-    number, row, score = (each[part, place] for each in (ranked.number, ranked.row, ranked.scores))
-    last = np.full(len(ranked.number), -np.inf)
-    ended = np.bincount(part, minlength=len(last)) == count
-    last[ended] = ranked.scores[ended, -1:].ravel()
-    if not len(row):
-        return [], last, -np.inf
-    order = np.argsort(number, kind="stable")
-    rows = [row[number == n] for n in range(len(ranked.partitions))]
-    names = _table(index, ranked.partitions, rows, "video")["video"].combine_chunks().dictionary_encode()
-    best = np.repeat(last[:, None], len(names.dictionary), axis=1)  # (P, V)
-    np.maximum.at(best, (part[order], np.asarray(names.indices)), score[order])
-    bounds = _mean(best)
-    order = np.argsort(-bounds, kind="stable")[: np.count_nonzero(bounds > -np.inf)]
-    return names.dictionary.take(order).to_pylist(), bounds[order], float(_mean(last))
-
-
-def _table(index: VideoIndex, partitions: Sequence[Partition], rows: Sequence[Rows], *names: str) -> pa.Table:
-    """Columns of some rows of each partition, one partition after another."""
-    import pyarrow as pa  # here: most searches need none of it
-
-    tables = (index.snapshot.segments[partition.segment].table.arrow.select(names) for partition in partitions)
-    return pa.concat_tables(each.take(its.rows[row]) for each, its, row in zip(tables, partitions, rows))
-
-
-@dataclass(frozen=True)
-class _Clips:
-    """N clips of V videos, by video, then time; those of equal times by id."""
-
+    index: VideoIndex
     partitions: Sequence[Partition]
-    number: Rows  # (N,) their partitions
-    row: Rows  # (N,) their rows in them
-    videos: Sequence[str]  # V
-    first: Sequence[int]  # V + 1, where the clips of each begin
-    follow: NDArray[np.int64]  # (N, 2) the clips that may follow each: the first, and behind the last
+    vectors: Vectors
+    request: Request
+    bounds: Sequence[Bounds]  # of each part
+    looked: list[tuple[_Clips, Doubles]] = field(default_factory=list)  # clips, and (P, N) what is known of them
 
-    @classmethod
-    def of(
-        cls,
-        index: VideoIndex,
-        partitions: Sequence[Partition],
-        within: float,
-        videos: Sequence[str] | None = None,
-    ) -> _Clips:
-        """The clips of some videos that may be found, None: of all."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        tables = [segment.table.arrow["video"] for segment in index.snapshot.segments]
-        if videos is None:
-            videos = pc.unique(pa.chunked_array([part for its in tables for part in its.chunks])).to_pylist()
-        names = pa.array(videos, pa.string())
-        codes = [np.asarray(pc.index_in(its, value_set=names).fill_null(-1)) for its in tables]
-        rows = [its.found[codes[its.segment][its.rows[its.found]] >= 0] for its in partitions]
-        code = np.concatenate([codes[its.segment][its.rows[row]] for its, row in zip(partitions, rows)])
-        facts = _table(index, partitions, rows, "start_s", "end_s", "clip_id").append_column("video", [code])
-        order = np.asarray(pc.sort_indices(facts, ORDER))
-        code, start, end = code[order], *(np.asarray(facts[name])[order] for name in ("start_s", "end_s"))
-        begins, after, before = (
-            code + 1j * time for time in (start, end - SLACK_S, end + within + SLACK_S)
-        )  # ordered by the real part first
-        earliest = np.maximum(np.searchsorted(begins, after), np.arange(1, len(order) + 1))
-        return cls(
-            partitions,
-            np.repeat(np.arange(len(rows)), list(map(len, rows)))[order],
-            np.concatenate(rows)[order],
-            videos,
-            np.searchsorted(code, np.arange(len(videos) + 1)).tolist(),
-            np.stack([earliest, np.searchsorted(begins, before, side="right")], axis=1),
-        )
-
-    def possible(self, queries: Vectors) -> list[str]:
-        """The videos that have a sequence."""
-        reached = self._reached(np.where(self._covers(queries), 0.0, -np.inf))[0]
-        return [self.videos[n] for n, some in self._each if (reached[some] > -np.inf).any()]
-
-    def chains(self, queries: Vectors) -> Iterator[Chain]:
-        """The best sequence of each video that has one."""
-        covers = self._covers(queries)
-        scores = np.full(covers.shape, -np.inf)
-        for part, covered in enumerate(covers):
-            at = np.flatnonzero(covered)
-            query = np.full(len(at), part)
-            scores[part, at] = exact_scores(self.partitions, queries, query, self.number[at], self.row[at]).score
-        reached = self._reached(scores)
-        for n, some in self._each:
-            best, chain = reached[0, some].max(initial=-np.inf), []
-            for part, its in enumerate(reached if best > -np.inf else ()):
-                at = some.start + int(its[some].argmax())  # the first of equal ones
-                chain.append((float(scores[part, at]), self.partitions[self.number[at]], int(self.row[at])))
-                some = slice(*self.follow[at].tolist())
-            if chain:
-                yield -float(best) / len(scores), self.videos[n], chain
+    def __post_init__(self) -> None:
+        self.names, videos = self.index.snapshot.videos
+        self.first = np.cumsum([0, *(len(its.rows) for its in self.partitions)])
+        self.row = np.concatenate([its.rows for its in self.partitions])  # (R,) in the tables
+        self.video = np.concatenate(
+            [videos[its.segment][its.rows] for its in self.partitions]
+        )  # (R,) -1: not found
+        for start, its in zip(self.first.tolist(), self.partitions):
+            if its.allowed is not None:
+                self.video[start : start + len(its.rows)][~its.allowed.mask] = -1
+        self.scores = np.full(len(self.names), -np.inf)  # (W,) at least
+        self.rest = float(_mean(np.array([its.others for its in self.bounds])))  # of videos that are in no list
 
     @property
-    def _each(self) -> Iterator[tuple[int, slice]]:
-        """The clips of each video."""
-        return enumerate(map(slice, self.first, self.first[1:]))
+    def wanted(self) -> float:
+        """What a video must score at least to be found."""
+        top, least = self.request.top, self.request.min_score
+        known = self.scores[self.scores > -np.inf]
+        kth = float(np.partition(known, -top)[-top]) if len(known) >= top else -np.inf
+        return kth if least is None else max(kth, least)
 
-    def _covers(self, queries: Vectors) -> NDArray[np.bool_]:
+    def run(self) -> None:
+        """Look at all listed videos that may be among the best."""
+        most = np.empty((len(self.bounds), len(self.video)))  # (P, R)
+        best, seen = np.empty((len(self.bounds), len(self.names))), np.zeros(len(self.names), dtype=bool)
+        for part, its in enumerate(self.bounds):
+            most[part], best[part], place = its.others, its.others, self.first[its.number] + its.row
+            most[part, place] = its.most
+            np.maximum.at(best[part], self.video[place], its.most)
+            seen[self.video[place]] = True
+        bounds = np.where(seen, _mean(best), -np.inf)
+        order, size = (
+            np.argsort(-bounds, kind="stable")[: np.count_nonzero(bounds > -np.inf)],
+            LOOKED * self.request.top,
+        )
+        while len(order := order[bounds[order] >= self.wanted]):
+            some = np.zeros(len(self.names) + 1, dtype=bool)  # the last one: what is not found
+            some[order[:size]] = True
+            place = np.flatnonzero(some[self.video])
+            video = self.video[place]
+            less = (best[:, video] - most[:, place]).min(0) / len(best)  # than its video's bound, in any chain
+            clips = self.clips(place[bounds[video] - less + ROUNDED >= self.wanted])
+            self._score(clips, np.where(self.covers(clips), most[:, clips.place], -np.inf))
+            order, size = order[size:], MORE * size
+
+    def clips(self, place: Rows) -> _Clips:
+        """Some rows."""
+        import pyarrow as pa
+        import pyarrow.compute as pc  # here: most searches need none of it
+
+        segment = np.array([its.segment for its in self.partitions])[self._number(place)]
+        tables = []
+        for number in np.unique(segment).tolist():
+            table = self.index.snapshot.segments[number].table.arrow.select(["start_s", "end_s", "clip_id"])
+            tables.append(table.take(pa.array(self.row[place[segment == number]])))
+        facts = pa.concat_tables(tables).append_column("video", pa.array(self.video[place]))
+        order = np.asarray(pc.sort_indices(facts, ORDER))
+        place, video = place[order], self.video[place[order]]
+        videos, first = np.unique(video, return_index=True)
+        # complex numbers are ordered by their real parts first
+        starts, ends = (video + 1j * np.asarray(facts[name])[order] for name in ("start_s", "end_s"))
+        slack, longest, by_end = 1j * SLACK_S, 1j * self.request.within, np.argsort(ends, kind="stable")
+        follow = (
+            np.searchsorted(starts, ends - slack),
+            np.searchsorted(starts, ends + longest + slack, side="right"),
+        )
+        follow = np.maximum(follow[0], np.arange(1, len(order) + 1)), follow[1]
+        earlier, later = starts - longest - 2 * slack, starts + 2 * slack
+        precede = np.searchsorted(ends[by_end], earlier), np.searchsorted(ends[by_end], later, side="right")
+        spans = (np.stack(each, axis=1) for each in (follow, precede))
+        return _Clips(place, videos, np.append(first, len(order)), next(spans), by_end, next(spans))
+
+    def _number(self, place: Rows) -> Rows:
+        """The partitions of some rows."""
+        return np.searchsorted(self.first, place, side="right") - 1
+
+    def covers(self, clips: _Clips) -> NDArray[np.bool_]:
         """(P, N) whether a clip has experts of a part."""
-        return np.stack([queries[partition.pattern].covers for partition in self.partitions])[self.number].T
+        return np.stack([self.vectors[its.pattern].covers for its in self.partitions])[self._number(clips.place)].T
 
-    def _reached(self, scores: Doubles) -> Doubles:
-        """(P, N) the most that a chain adds up to from a clip on, which is the moment of each part."""
-        reached, some = scores.copy(), self.follow[:, 0] < self.follow[:, 1]
-        for part in range(len(scores) - 2, -1, -1):
-            after = np.append(reached[part + 1], -np.inf)  # so that the last one may end behind it
-            best = np.maximum.reduceat(after, self.follow.ravel())[::2]
-            reached[part] += np.where(some, best, -np.inf)
-        return reached
+    def possible(self) -> Masks:
+        """The clips of videos that have a sequence, good or bad."""
+        names, videos = self.index.snapshot.videos
+        clips, some = self.clips(np.flatnonzero(self.video >= 0)), np.zeros(len(names), dtype=bool)
+        chains = clips.chains(np.where(self.covers(clips), 0.0, -np.inf))
+        some[clips.video] = clips.by_video(chains[0]) > -np.inf
+        return [some[its] for its in videos]
+
+    def _score(self, clips: _Clips, most: Doubles) -> None:
+        """Score all that may be in one of the best sequences; at first, what is in the best of each video."""
+        known, number = np.isneginf(most), self._number(clips.place)
+        for turn in range(len(most) + 1):  # what is left of a part, when those before are known, is little
+            reached = (clips.before(most) + clips.chains(most)) / len(most) + ROUNDED
+            unknown = ~known & (reached >= self.wanted) & (reached > -np.inf)
+            if turn:
+                unknown[np.arange(len(most)) != turn - 1] = False
+            else:
+                highest = np.repeat(clips.by_video(reached.max(0)), np.diff(clips.first))
+                unknown &= reached >= highest - 2 * ROUNDED
+            for part, at in enumerate(map(np.flatnonzero, unknown)):
+                row, query = clips.place[at] - self.first[number[at]], np.full(len(at), part)
+                most[part, at] = exact_scores(self.partitions, self.vectors, query, number[at], row).score
+            known |= unknown
+            sure = np.where(known, most, -np.inf)
+            self.scores[clips.video] = clips.by_video(clips.chains(sure)[0]) / len(most)
+        self.looked.append((clips, sure))
+
+    def hits(self, queries: Queries) -> list[VideoHits]:
+        """The best videos."""
+        found: list[tuple[float, str, list[int], list[float]]] = []
+        for clips, scores in self.looked:
+            found += self._chains(clips, scores)
+        found = sorted(found)[: self.request.top]
+        if not found:
+            return []
+        place, moments = np.array([one[2] for one in found]).T, np.array([one[3] for one in found], np.float32).T
+        number = self._number(place)
+        ranked = Ranked(self.partitions, moments, number, place - self.first[number])
+        by_time = zip(*hits_of(ranked, queries, self.index, plain=self.request.plain))
+        return [
+            VideoHits(rank, video, -score, tuple(replace(hit, rank=n) for n, hit in enumerate(hits, start=1)))
+            for rank, ((score, video, *_), hits) in enumerate(zip(found, by_time), start=1)
+        ]
+
+    def _chains(self, clips: _Clips, scores: Doubles) -> Iterator[tuple[float, str, list[int], list[float]]]:
+        """-s(v), v, and where its moments are, with their scores, of those of the best videos that are here."""
+        sums, wanted = clips.chains(scores), self.wanted
+        for n in np.flatnonzero(self.scores[clips.video] >= max(wanted, np.finfo(np.float64).min)).tolist():
+            chain, some = [], clips.first[n : n + 2]
+            for its in sums:
+                chain.append(int(some[0] + its[slice(*some)].argmax()))  # the first of equal ones
+                some = clips.follow[chain[-1]]
+            video = clips.video[n]
+            moments = scores[np.arange(len(chain)), chain].tolist()
+            yield -float(self.scores[video]), self.names[video], clips.place[chain].tolist(), moments

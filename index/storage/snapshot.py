@@ -55,6 +55,15 @@ class Snapshot:
         """Of all segments, those in which a clip can be found."""
         return tuple(partition for segment in self.segments for partition in segment.partitions if partition.count)
 
+    @cached_property
+    def videos(self) -> tuple[list[str], list[NDArray[np.int64]]]:
+        """The videos of all clips, removed ones included, and for each segment those of its rows, by number."""
+        import pyarrow.compute as pc  # here: most searches need none of it
+
+        columns = [segment.table.arrow["video"] for segment in self.segments]
+        names = pa.chunked_array([chunk for column in columns for chunk in column.chunks], pa.string()).unique()
+        return names.to_pylist(), [np.asarray(pc.index_in(column, names)).astype(np.int64) for column in columns]
+
     def check(self) -> None:
         """Check that no file was cut since it was mapped."""
         for segment in self.segments:

@@ -13,8 +13,8 @@ a stream that one of two clips lacks counts 0, one that both lack 1. Equal ones:
 
   new       the others of the ten are marked as bad, as one click can do: they are not shown again, nor are those
             marked as good. The rank of the target is its place among the clips that were not shown before.
-  same      the others are marked as less close than the nearest (`closer`), and nothing leaves the list. The rank
-            is that in the whole list.
+  same      nothing is marked as good or bad; the nearest is marked as closer than each of the others. Nothing
+            leaves the list, and the rank is that in the whole list.
 
   mixture   marks as the product takes them
   single    the same term in one space, that of all experts side by side, zeros where a stream is missing. Before
@@ -24,7 +24,9 @@ a stream that one of two clips lacks counts 0, one that both lack 1. Equal ones:
 
 Of 810 clips a model is trained on the other folds, and the clips of one fold are the gallery, as in
 benchmarks/msrvtt810.py; queries are captions of theirs, which the model has not read. Of a demo the gallery is all
-of its clips, the targets are the test clips, by their captions. Errors are standard errors, clustered by target.
+of its clips, the targets are the test clips: by their captions, each of which is true of one test clip alone, and
+("one thing") by a sentence about one fact of each of their streams, which is true of many clips. Errors are
+standard errors, clustered by target.
 
   0 … 10      share of the targets that were among the ten shown by that round, 0: before the first mark
   middle      how many targets had a rank of 11 to 50 before the first mark; in 3: share found within three rounds
@@ -58,6 +60,7 @@ from mee.encode import encode_gallery
 from mee.evaluation.metrics import paired_difference
 from mee.layout import Layout
 from scripts.demo.words import make_captions
+from scripts.demo.words import say as sentence
 from scripts.demo.world import SHOWN_BY, make_clips
 
 Method = Literal["mixture", "single", "paging"]
@@ -70,7 +73,8 @@ SMALL = 0.01  # length of what says in the single space that a stream is there, 
 class World(NamedTuple):
     """A gallery and what is looked for in it."""
 
-    name: str
+    data: str
+    run: str  # fold and seed, or demo
     searcher: Searcher
     single: Searcher
     targets: Sequence[tuple[str, str]]  # clip ids, and sentences
@@ -113,33 +117,37 @@ def worlds(args: Args, work: Path) -> Iterator[World]:
     """One of each demo, and of each seed and fold of 810 clips."""
     for number, folder in enumerate(args.folders):
         if (folder / "demo.json").exists():
-            yield demo(folder, work / f"{number}")
+            yield from demo(folder, work / f"{number}")
             continue
         for seed, fold in product(range(args.seeds), args.folds):
             yield clips810(folder, fold, seed, args.captions, work / f"{number} {seed} {fold}")
 
 
-def demo(folder: Path, work: Path) -> World:
+def demo(folder: Path, work: Path) -> Iterator[World]:
+    """By its test captions, and by sentences that say one thing."""
     seed = json.loads((folder / "demo.json").read_text())["seed"]
-    clips = make_clips(seed)
-    searcher = Searcher.load(folder / "index")
-    named = {video: clip.facts for clip in clips for video in [clip.name]}
-    ids = {name: searcher.video_index.clips_of(name)[0].clip_id for name in named}
+    searcher, clips = Searcher.load(folder / "index"), make_clips(seed)
+    ids = {clip.name: searcher.video_index.clips_of(clip.name)[0].clip_id for clip in clips}
 
-    def alike(one: Mapping[str, str], other: Mapping[str, str]) -> float:
-        both = [(one.keys() & {*shown}, other.keys() & {*shown}, shown) for shown in SHOWN_BY.values()]
-        return float(
-            np.mean(
-                [
-                    0.0 if bool(a) != bool(b) else np.mean([one.get(fact) == other.get(fact) for fact in shown])
-                    for a, b, shown in both
-                ]
-            )
-        )
+    def agree(one: Mapping[str, str], other: Mapping[str, str], facts: Sequence[str]) -> float:
+        a, b = ([facts_of.get(fact) for fact in facts] for facts_of in (one, other))
+        return float(any(a) == any(b)) * float(np.mean([x == y for x, y in zip(a, b)]))
 
-    likeness = {ids[a]: {ids[b]: alike(one, other) for b, other in named.items()} for a, one in named.items()}
+    likeness = {
+        ids[one.name]: {
+            ids[other.name]: sum(agree(one.facts, other.facts, facts) for facts in SHOWN_BY.values())
+            / len(SHOWN_BY)
+            for other in clips
+        }
+        for one in clips
+    }
+    single, rng = flat(searcher, work), np.random.default_rng(seed)
     asked = [(ids[each.video_id], each.text) for each in make_captions(clips, seed) if each.split == "test"]
-    return World(folder.name, searcher, flat(searcher, work), asked, likeness)
+    yield World("demo", folder.name, searcher, single, asked, likeness)
+    streams = [(clip, SHOWN_BY[stream]) for clip in clips if clip.split == "test" for stream in clip.streams]
+    said = [(clip, facts[int(rng.integers(len(facts)))]) for clip, facts in streams]
+    asked = [(ids[clip.name], sentence({fact: clip.facts[fact]}, rng)) for clip, fact in said]
+    yield World("demo, one thing", folder.name, searcher, single, asked, likeness)
 
 
 def clips810(folder: Path, fold: int, seed: int, captions: int, work: Path) -> World:
@@ -157,7 +165,9 @@ def clips810(folder: Path, fold: int, seed: int, captions: int, work: Path) -> W
     means /= np.linalg.norm(means, axis=1, keepdims=True)
     likeness = {name: dict(zip(ids, row)) for name, row in zip(ids, (means @ means.T).tolist())}
     asked = [(name, part.data.captions[row][n]) for name, row in zip(ids, part.test) for n in chosen(captions)]
-    return World(f"{folder.name} {fold} {seed}", searcher, flat(searcher, work / "single"), asked, likeness)
+    return World(
+        folder.name, f"fold {fold}, seed {seed}", searcher, flat(searcher, work / "single"), asked, likeness
+    )
 
 
 def chosen(captions: int) -> list[int]:
@@ -189,7 +199,7 @@ def looked_for(world: World, target: str, sentence: str, method: Method, way: Wa
             request = replace(request, good=(*good,), bad=(*bad,))
         else:
             closer = dict.fromkeys([*request.closer, *((best, name) for name in others)])
-            request = replace(request, good=(*good,), closer=(*closer,))
+            request = replace(request, closer=(*closer,))
     return ranks
 
 
@@ -243,12 +253,11 @@ def main() -> None:
     runs = []
     with TemporaryDirectory() as work:
         for world in worlds(args, Path(work)):
-            say(world.name)
-            data = world.name.rstrip("0123456789 ")
+            say(f"{world.data}: {world.run}")
             for (target, sentence), way, method in product(world.targets, get_args(Way), get_args(Method)):
                 ranks = looked_for(world, target, sentence, method, way, args.rounds)
-                clip = f"{data if world.name.count(' ') else world.name} {target}"
-                facts = {"data": data, "run": world.name, "clip": clip, "way": way, "method": method}
+                clip = f"{world.run * world.data.startswith('demo')} {target}"
+                facts = {"data": world.data, "run": world.run, "clip": clip, "way": way, "method": method}
                 runs.append({**facts, "ranks": ranks})
     if args.out:
         pd.DataFrame(runs).to_json(args.out, orient="records", lines=True)

@@ -1,34 +1,38 @@
 """Feedback: what marks of clips make of a query. They add a term, and move the weights of its experts.
 
-With x_m(v) the unit vector of a marked clip by expert m, G the good clips, B the bad ones, and P the pairs (near,
-far) of `closer`, as far as they have m, the term is, for each expert alone (Rocchio, in Salton, The SMART
-Retrieval System, 1971, chapter 14):
+Marks are choices of a *near* clip before *far* ones: of every good clip before the bad ones, and, of the pairs
+of `closer`, of each first clip before those that it is closer than. With x_m(v) the unit vector of a clip by
+expert m, and k_u the sum over choices of 1 for the near clip and -1 / n for each of n far ones (bad clips
+without a good one: -1 / n each), the term scores a clip v
 
-    u_m = mean over G of x_m - BAD * mean over B of x_m + CLOSER * mean over P of (x_m(near) - x_m(far))
-    t_m = u_m / |u_m|,   0 where the marks say nothing
+    sum over m in A(v) of e_m / s_m * sum over marked u that have m of k_u (<x_m(u), x_m(v)> - c_m)
+                        + STREAMS / n * sum over marked u of k_u ([u has m] - p_m)
 
-Every good clip beside every bad one, and every pair of `closer`, says something about the experts, too: one that
-puts near clips before far ones tells what is meant. Their weights become those of a posterior (comparisons as of
-Bradley and Terry, Biometrika 39, 1952; pairs that share their near clip are one observation):
+one step of logistic regression on the choices, from no opinion (choices as in Cox et al., PicHunter, IEEE Trans.
+Image Processing 9, 2000; the step is that of Rocchio, in Salton, The SMART Retrieval System, 1971, chapter 14).
+c_m and s_m are mean and standard deviation of the similarity of two clips, p_m is the share of clips that have
+m, n the norm of p_m (1 - p_m), all over a bank of the gallery's clips. So experts count alike whatever their
+scale; by a stream that one of two clips lacks they are neither alike nor unlike; and that clips have a stream,
+or lack it, is one more thing that near ones may have in common. What one choice adds spreads SHARE times as much
+as the query's scores.
 
-    w'_m ~ w_m exp(L_m),   L_m = MOST tanh(R_m / MOST)
-    R_m = sum over near clips of the mean over their far clips of log(2 sigmoid(SLOPE * (z_m(near) - z_m(far))))
+The weights w_m of the query, and the equal ones e_m of the term, of norm 1, become those of a posterior
+(comparisons as of Bradley and Terry, Biometrika 39, 1952):
 
-z_m(v) is the similarity of v and the query by expert m, in standard deviations over a bank of the gallery's clips.
-Where a clip of a pair lacks m, the pair says nothing: its part is 0. So marks change the ratio of two weights by a
-factor of at most exp(2 MOST), and never make one 0.
+    w'_m ~ w_m exp(L_m),   e_m ~ exp(L_m),   L_m = MOST tanh(R_m / MOST)
+    R_m = sum over choices of the mean over far clips of log(2 sigmoid(z_m(near) - z_m(far)))
 
-The term's own weights are the mean of w' and equal ones; its scores spread over the bank SHARE times as much as
-those of the query. Its similarities count from their mean over the bank, so that a missing stream, 0, is no
-evidence. Marks alone are a query that is this term. Everything is a sum over sets of marks, so their order changes
-nothing.
+z_m(v) is the mean of v's similarity to the query and of that to each near clip of other choices, by expert m,
+each in its standard deviations. So an expert that puts near clips before far ones gains; where a clip lacks m,
+nothing is said of m. Marks change the ratio of two weights by a factor of at most exp(2 MOST), and never make
+one 0. All are sums over sets of marks, so their order changes nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import chain, product
+from itertools import chain
 from typing import TYPE_CHECKING, final
 
 import numpy as np
@@ -44,9 +48,7 @@ if TYPE_CHECKING:
 
 BANK = 256  # clips, at most
 SMALL = 1e-6  # norms and deviations below it are 0
-SHARE, BAD, CLOSER = 0.7, 0.25, 0.25
-SLOPE, MOST = 0.5, 1.0
-EVEN = 0.5  # how much the equal weights count in the term's own
+SHARE, STREAMS, MOST = 0.5, 0.6, 1.0
 
 
 @final
@@ -57,36 +59,47 @@ class Clips:
         """Raises InputError: a clip is not there, or has no stream."""
         queries = [video_index.clip_query(name) for name in names]
         self.layout, self.row = video_index.layout, {name: row for row, name in enumerate(names)}
-        size = (len(names), self.layout.total)
-        self.packed = np.concatenate([q.packed[0] for q in queries] or [np.empty((0, size[1]))]).astype(np.float64)
-        self.there = np.concatenate([np.isfinite(q.logits[0]) for q in queries] or [np.empty((0, 0), bool)])
+        nothing = np.empty((0, self.layout.total)), np.empty((0, len(self.layout.names)))
+        self.packed = np.concatenate([nothing[0], *(query.packed[0] for query in queries)])  # (N, E)
+        self.there = np.isfinite(np.concatenate([nothing[1], *(query.logits[0] for query in queries)]))  # (N, M)
 
-    @classmethod
-    def bank(cls, video_index: VideoIndex) -> Clips:
-        """Clips with a stream, evenly spaced over the index, the same for the same state of it."""
+    def similarities(self, packed: NDArray[np.floating]) -> Doubles:
+        """(T, E) vectors -> (N, T, M); 0 where a clip lacks the expert."""
+        parts = [self.packed[:, its] @ packed[:, its].T.astype(np.float64) for its in self.layout.slices]
+        return np.where(self.there[:, None], np.stack(parts, axis=-1), 0.0)
+
+
+@final
+class Bank:
+    """Clips with a stream, evenly spaced over an index, by which similarities are measured."""
+
+    def __init__(self, video_index: VideoIndex) -> None:
         partitions = video_index.partitions(None)
-        ends = np.cumsum([partition.count for partition in partitions])
-        chosen = np.unique(np.linspace(0, ends[-1] - 1, BANK).astype(np.int64)) if len(ends) else np.empty(0, int)
+        ends = np.cumsum([partition.count for partition in partitions], dtype=np.int64)
+        chosen = np.unique(np.linspace(0, ends[-1] - 1, BANK).astype(np.int64)) if len(ends) else ends
         names: list[str] = []
         for partition, end in zip(partitions, ends):
             first = end - partition.count
             names += partition.ids(partition.found[chosen[(first <= chosen) & (chosen < end)] - first])
-        return cls(video_index, names)
+        self.clips = clips = Clips(video_index, names)
+        self.having = clips.there.mean(0) if names else np.zeros(len(video_index.layout.names))  # (M,) p
+        two = clips.there[:, None] & clips.there & ~np.eye(len(names), dtype=bool)[..., None]
+        self.mean, self.deviation = _moments(clips.similarities(clips.packed), two, axis=(0, 1))  # (M,) c, s
 
-    def similarities(self, packed: NDArray[np.floating]) -> Doubles:
-        """(T, E) vectors of terms -> (N, T, M); 0 where a clip lacks the expert."""
-        parts = [self.packed[:, its] @ packed[:, its].T.astype(np.float64) for its in self.layout.slices]
-        return np.where(self.there[:, None], np.stack(parts, axis=-1), 0.0)
-
-    def spread(self, similarities: Doubles) -> tuple[Doubles, Doubles]:
-        """Of (N, T, M): (T, M) means and standard deviations over the clips that have the expert; none: 0."""
-        there = self.there[:, None]
-        count = np.maximum(there.sum(0), 1)
-        mean = similarities.sum(0) / count
-        return mean, np.sqrt((np.where(there, similarities - mean, 0.0) ** 2).sum(0) / count)
+    def deviations(self, packed: NDArray[np.floating]) -> Doubles:
+        """(T, E) vectors -> (T, M) standard deviations of clips' similarities to them."""
+        return _moments(self.clips.similarities(packed), self.clips.there[:, None], axis=(0,))[1]
 
 
-def with_marks(query: Queries | None, request: Request, video_index: VideoIndex, bank: Clips) -> Queries:
+def _moments(values: Doubles, counted: NDArray[np.bool_], axis: tuple[int, ...]) -> tuple[Doubles, Doubles]:
+    """Means, and standard deviations, 1 where they are 0, of the values that are counted."""
+    count = np.maximum(counted.sum(axis), 1)
+    mean = np.where(counted, values, 0.0).sum(axis) / count
+    deviation = np.sqrt((np.where(counted, values - mean, 0.0) ** 2).sum(axis) / count)
+    return mean, np.where(deviation > SMALL, deviation, 1.0)
+
+
+def with_marks(query: Queries | None, request: Request, video_index: VideoIndex, bank: Bank) -> Queries:
     """A single query as the marks of a request change it; None: the marks are the query, and one is good.
 
     It covers the clips that the query covers; marks alone cover those that share an expert with a good one. The
@@ -97,61 +110,74 @@ def with_marks(query: Queries | None, request: Request, video_index: VideoIndex,
     """
     layout, names = video_index.layout, {*request.good, *request.bad, *chain.from_iterable(request.closer)}
     marked = Clips(video_index, sorted(names))
-    good, bad = (sorted(marked.row[name] for name in {*its}) for its in (request.good, request.bad))
-    closer = sorted({(marked.row[near], marked.row[far]) for near, far in request.closer})
-    given = [request.weights.get(name, 0.0) if request.weights else 1.0 for name in layout.names]
-    prior = np.where([name in (request.only or layout.names) for name in layout.names], given, 0.0)
-    like = _like(marked, good, bad, closer)
-    mean, spread = bank.spread(bank.similarities(like))  # (1, M)
+    good, bad = ({marked.row[name] for name in its} for its in (request.good, request.bad))
+    choices = [(near, sorted(bad)) for near in sorted(good)]
+    pairs = sorted({(marked.row[near], marked.row[far]) for near, far in request.closer})
+    choices += [(near, [far for one, far in pairs if one == near]) for near in sorted({near for near, _ in pairs})]
+    counts = np.zeros(len(names))  # k
+    for near, far in choices:
+        counts[near] += 1
+        counts[far] -= 1 / max(1, len(far))
+    if bad and not good:
+        counts[sorted(bad)] -= 1 / len(bad)
 
-    def term(weights: Doubles) -> Queries:
-        with np.errstate(divide="ignore"):
-            return Queries(like[None].astype(np.float32), np.log(weights)[None, None], mean[None], np.ones((1, 1)))
-
-    alone = query is None
+    used = np.array([name in (request.only or layout.names) for name in layout.names])
+    said = np.zeros(len(used)) if request.weights else _said(query, marked, bank, choices)
+    if request.weights:
+        weights = np.array([request.weights.get(name, 0.0) for name in layout.names])
+    else:
+        weights = np.where(used, np.exp(said) / bank.deviation, 0.0)
     if query is None:
-        query = term(prior * marked.there[good].any(0))
-        if not np.isfinite(query.logits).any():
+        weights = np.where(marked.there[sorted(good)].any(0), weights, 0.0)
+        if not weights.any():
             words = "has none of the experts that the search uses, so nothing can be like it"
             raise InputError(f"clip {min(request.good)!r} {words}")
-    pairs = sorted({*product(good, bad), *closer})
-    said = _said(query, marked, bank, pairs) if pairs and not request.weights else np.zeros(len(prior))
+        return _term(marked, counts, weights, bank)[0]
     query = replace(query, logits=query.logits + said)
-    if alone:
-        return query
-    even = prior * np.exp(said)
-    shares = np.abs(query.factors(np.ones((1, len(prior)), bool), layout.missing)[0, 0])  # (T, M)
-    part = 1.0 if request.weights else EVEN
-    weights = (1 - part) * shares.sum(0) + part * even / even.sum()
-    of_query = np.linalg.norm((shares * bank.spread(bank.similarities(query.packed[0]))[1]).sum(0))
-    of_term = np.linalg.norm(weights * spread)
-    share = SHARE * (1.0 if good or closer else BAD) * of_query / of_term if of_term > SMALL else 0.0
-    return Queries.mixture([(1.0, query), (float(share), term(weights))])
+    shares = np.abs(query.factors(np.ones((1, len(used)), bool), layout.missing)[0, 0])  # (T, M)
+    spread = np.linalg.norm((shares * bank.deviations(query.packed[0])).sum(0))
+    term, size = _term(marked, counts, weights, bank)
+    return Queries.mixture([(1.0, query), (SHARE * float(spread) * size, term)])
 
 
-def _like(marked: Clips, good: Sequence[int], bad: Sequence[int], closer: Sequence[tuple[int, int]]) -> Doubles:
-    """(1, E) the term's vectors."""
-    there, shares = marked.there.astype(np.float64), np.zeros(marked.there.shape)  # (N, M) of each clip in u_m
-    for rows, share in ((good, 1.0), (bad, -BAD)):
-        shares[rows] += share * there[rows] / np.maximum(there[rows].sum(0), 1)
-    pairs = np.array(closer, np.int64).reshape(-1, 2)
-    both = there[pairs].prod(1)  # (P, M)
-    for side, share in enumerate((CLOSER, -CLOSER)):
-        np.add.at(shares, pairs[:, side], share * both / np.maximum(both.sum(0), 1))
-    parts = [shares[:, m] @ marked.packed[:, its] for m, its in enumerate(marked.layout.slices)]
-    norms = [float(np.linalg.norm(part)) for part in parts]
-    return np.concatenate([part / n if n > SMALL else 0 * part for part, n in zip(parts, norms)])[None]
+def _term(marked: Clips, counts: Doubles, weights: Doubles, bank: Bank) -> tuple[Queries, float]:
+    """The term with (M,) weights, and by what its scores are to be multiplied."""
+    weights = weights / weights.sum()
+    of_experts = counts[:, None] * marked.there  # (N, M)
+    parts = [of_experts[:, m] @ marked.packed[:, its] for m, its in enumerate(marked.layout.slices)]
+    longest = max(float(np.linalg.norm(part)) for part in parts)
+    longest = longest if longest > SMALL else 1.0
+    norm = float(np.linalg.norm(weights * bank.deviation))
+    spread = float(np.linalg.norm(bank.having * (1 - bank.having)))
+    having = counts @ (marked.there - bank.having) * (STREAMS / spread if spread > SMALL else 0.0)
+    added = np.divide(having * norm, weights, out=np.zeros_like(weights), where=weights > 0)
+    offsets = (bank.mean * of_experts.sum(0) - added) / longest
+    with np.errstate(divide="ignore"):
+        logits = np.log(weights)
+    packed = (np.concatenate(parts) / longest).astype(np.float32)
+    return Queries(packed[None, None], logits[None, None], offsets[None, None], np.ones((1, 1))), longest / norm
 
 
-def _said(query: Queries, marked: Clips, bank: Clips, pairs: Sequence[tuple[int, int]]) -> Doubles:
-    """(M,) what pairs of marked clips, near and far, say about the experts of a query: L."""
-    signs = query.share[0][:, None] * np.isfinite(query.logits[0])  # (T, M)
-    own = (marked.similarities(query.packed[0]) * signs).sum(1)  # (N, M)
-    spread = bank.spread((bank.similarities(query.packed[0]) * signs).sum(1, keepdims=True))[1]
-    z = np.divide(own, spread, out=np.zeros_like(own), where=spread > SMALL)
-    near, far = np.array(pairs).T
-    both = marked.there[near] & marked.there[far]  # (P, M)
-    counts = np.zeros(own.shape)
-    np.add.at(counts, near, both)
-    said = np.where(both, np.log(2) - np.logaddexp(0, SLOPE * (z[far] - z[near])), 0.0)
-    return np.asarray(MOST * np.tanh((said / np.maximum(counts[near], 1)).sum(0) / MOST))
+def _said(
+    query: Queries | None, marked: Clips, bank: Bank, choices: Sequence[tuple[int, Sequence[int]]]
+) -> Doubles:
+    """(M,) what choices of near and far clips say about the experts: L."""
+    like = marked.similarities(marked.packed) / bank.deviation  # (N, N, M), of each clip to each
+    known = marked.there[:, None] & marked.there
+    if query is not None:
+        signs = query.share[0][:, None] * np.isfinite(query.logits[0])  # (T, M)
+        ours, theirs = ((its.similarities(query.packed[0]) * signs).sum(1) for its in (marked, bank.clips))
+        deviation = _moments(theirs, bank.clips.there, axis=(0,))[1]
+        like = np.concatenate([like, (ours / deviation)[:, None]], axis=1)
+        known = np.concatenate([known, (marked.there & signs.any(0))[:, None]], axis=1)
+    total, nears = np.zeros(like.shape[-1]), {near for near, _ in choices}
+    for near, far in choices:
+        others = [*sorted(nears - {near, *far}), *range(len(like), like.shape[1])]  # the last is the query
+        if others and far:
+            both = known[near, others] & known[far][:, others]  # (F, O, M): a far clip, and what it is compared to
+            z = like[near, others] - like[far][:, others]
+            z = np.where(both, z, 0.0).sum(1) / np.maximum(both.sum(1), 1)
+            counted = both.any(1)
+            said = np.where(counted, np.log(2) - np.logaddexp(0, -z), 0.0)
+            total += said.sum(0) / np.maximum(counted.sum(0), 1)
+    return np.asarray(MOST * np.tanh(total / MOST))

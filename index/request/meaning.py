@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, final
 import numpy as np
 
 from index.queries import Queries
-from index.request.feedback import Clips, with_marks
+from index.request.feedback import Bank, with_marks
 from index.request.request import Request
 from mee.errors import InputError, did_you_mean
 from mee.layout import Layout
@@ -34,7 +34,7 @@ class Meaning:
     def __init__(self, video_index: VideoIndex, text: Text) -> None:
         self.video_index, self.text = video_index, text
         self.examples: dict[str, Queries] = {}  # of files from outside, by the names that requests give them
-        self._measured: tuple[Snapshot, Clips] | None = None
+        self._measured: tuple[Snapshot, Bank] | None = None
         self._held: tuple[Snapshot, dict[str, tuple[Queries, Queries]]] = video_index.snapshot, {}
 
     def of(self, requests: Sequence[Request], *, again: bool = False) -> list[Queries]:
@@ -88,10 +88,10 @@ class Meaning:
         return queries
 
     @property
-    def _bank(self) -> Clips:
+    def _bank(self) -> Bank:
         """Clips by which similarities are measured, of the index as it is."""
         if self._measured is None or self._measured[0] is not self.video_index.snapshot:
-            self._measured = self.video_index.snapshot, Clips.bank(self.video_index)
+            self._measured = self.video_index.snapshot, Bank(self.video_index)
         return self._measured[1]
 
     def _encoded(self, sentences: Sequence[str], again: bool) -> tuple[Queries, Queries]:

@@ -75,47 +75,62 @@ def expected(query, gallery, request, layout):
     experts, names = range(len(layout.names)), gallery.clip_ids
     x = of_clips(gallery, layout)
     text = [query.packed[0, 0, its].astype(float) for its in layout.slices]
+    to_query = {(name, m): text[m] @ vector for (name, m), (_, vector) in x.items()}
+    two = {(a, b, m): x[a, m][1] @ x[b, m][1] for a, m in x for b in names if (b, m) in x and a != b}
+    center = [np.mean([value for (*_, m), value in two.items() if m == n]) for n in experts]
+    spread = [np.std([value for (*_, m), value in two.items() if m == n]) for n in experts]
+    of_query = [np.std([value for (_, m), value in to_query.items() if m == n]) for n in experts]
+    having = [np.mean([(name, m) in x for name in names]) for m in experts]
 
-    def deviation(vector, m):
-        values = [vector @ x[name, m][1] for name in names if (name, m) in x]
-        return (np.mean(values), np.std(values)) if values else (0.0, 0.0)
+    choices = [(near, {*request.bad}) for near in {*request.good}]
+    choices += [(near, {far for a, far in request.closer if a == near}) for near in {a for a, _ in request.closer}]
+    counts = dict.fromkeys(names, 0.0)
+    for near, far in choices or [(None, {*request.bad})]:
+        for name, count in [(near, 1.0)] * bool(near) + [(name, -1 / len(far)) for name in far]:
+            counts[name] += count
+    if choices and request.bad and not request.good:
+        for name in request.bad:
+            counts[name] -= 1 / len(request.bad)
 
-    pairs = {(g, b) for g in request.good for b in request.bad} | {*request.closer}
-    said, like = np.zeros(len(experts)), []
+    said = np.zeros(len(experts))
     for m in experts:
-        by_near = {}
-        for near, far in pairs:
-            if (near, m) in x and (far, m) in x:
-                z = text[m] @ (x[near, m][1] - x[far, m][1]) / deviation(text[m], m)[1]
-                by_near.setdefault(near, []).append(np.log(2 / (1 + np.exp(-feedback.SLOPE * z))))
-        total = sum(np.mean(values) for values in by_near.values())
-        said[m] = feedback.MOST * np.tanh(total / feedback.MOST)
-        u = np.zeros(layout.sizes[m])
-        for share, clips in ((1, request.good), (-feedback.BAD, request.bad)):
-            some = [x[name, m][1] for name in clips if (name, m) in x]
-            u += share * np.mean(some, axis=0) if some else 0
-        some = [x[a, m][1] - x[b, m][1] for a, b in {*request.closer} if (a, m) in x and (b, m) in x]
-        u += feedback.CLOSER * np.mean(some, axis=0) if some else 0
-        like.append(u / np.linalg.norm(u) if u.any() else u)
-    softmax = lambda logits: np.exp(logits) / np.exp(logits).sum()  # noqa: E731
-    own, even = softmax(query.logits[0, 0] + said), softmax(said)
-    of_term = (1 - feedback.EVEN) * own + feedback.EVEN * even
-    spreads = [[deviation(vectors[m], m)[1] for m in experts] for vectors in (text, like)]
-    ratio = feedback.SHARE * (1 if request.good or request.closer else feedback.BAD)
-    ratio *= np.linalg.norm(own * spreads[0]) / np.linalg.norm(of_term * spreads[1])
-    scores = {}
-    for name in names:
-        there = [m for m in experts if (name, m) in x]
-        score = 0.0
-        for share, weights, vectors, means in (
-            (1, own, text, query.offsets[0, 0]),
-            (ratio, of_term, like, [deviation(like[m], m)[0] for m in experts]),
-        ):
-            total = 1.0 if layout.missing == "evidence" else sum(weights[m] for m in there)
-            parts = (weights[m] * ((x[name, m][0] @ vectors[m]).max() - means[m]) for m in there)
-            score += share / (1 + ratio) * sum(parts) / total
-        if name not in request.bad:
-            scores[name] = score
+        for near, far in choices:
+            values = []
+            for name in far:
+                z = (
+                    [(to_query[near, m] - to_query[name, m]) / of_query[m]]
+                    if {(near, m), (name, m)} <= x.keys()
+                    else []
+                )
+                others = {one for one, _ in choices} - {near, *far}
+                both = [other for other in others if {(near, m), (name, m), (other, m)} <= x.keys()]
+                z += [(two[near, other, m] - two[name, other, m]) / spread[m] for other in both]
+                values += [np.log(2 / (1 + np.exp(-np.mean(z))))] if z else []
+            said[m] += np.mean(values) if values else 0
+    said = feedback.MOST * np.tanh(said / feedback.MOST)
+
+    own = np.exp(query.logits[0, 0] + said) / np.exp(query.logits[0, 0] + said).sum()
+    size = feedback.SHARE * np.linalg.norm(own * of_query)
+    e = np.exp(said) / np.linalg.norm(np.exp(said))
+    weight = e / spread / sum(e / spread)  # which a clip's experts share, where weights are renormalised
+    scale = size / np.linalg.norm(weight * spread)
+    longest = max(np.linalg.norm(sum(k * x[u, m][1] for u, k in counts.items() if (u, m) in x)) for m in experts)
+    share, scores = scale * longest, {}
+    n = np.linalg.norm([p * (1 - p) for p in having])
+    for v in names:
+        there = [m for m in experts if (v, m) in x]
+        first = second = 0.0
+        for m in there:
+            rows = x[v, m][0]
+            first += own[m] * ((rows @ text[m]).max() - query.offsets[0, 0, m])
+            u = sum((k * x[u, m][1] for u, k in counts.items() if (u, m) in x), np.zeros(layout.sizes[m]))
+            like = (rows @ u).max() - center[m] * sum(k for u, k in counts.items() if (u, m) in x)
+            streams = feedback.STREAMS / n * sum(k * (((u, m) in x) - having[m]) for u, k in counts.items())
+            second += scale * weight[m] * like + size * streams
+        if layout.missing == "renormalise":
+            first, second = first / own[there].sum(), second / weight[there].sum()
+        if v not in request.bad:
+            scores[v] = (first + second) / (1 + share)
     return scores
 
 
@@ -179,7 +194,7 @@ def test_good_clips_alone_find_clips_that_share_an_expert_with_them():
         hits = found(searcher, Request(good=(near,), bad=(bad,), top=COUNT))
         shared = {name for name, its in zip(gallery.clip_ids, there) if (its & there[row]).any()}
         assert {hit.clip_id for hit in hits} == shared - {bad}
-        assert layout.words or hits[0].clip_id == near
+        assert layout != RULES[0] or found(searcher, Request(good=(near,)))[0].clip_id == near
         weights = searcher.weights(Request(good=(near,), bad=(bad,)))
         assert [weight > 0 for weight in weights.values()] == there[row].tolist()
 

@@ -18,7 +18,7 @@ from features.extractors.spec import Checkpoint, ExtractorSpec, RunConfig
 from features.files import is_bare
 
 OPTIONS = ("output", "merge", "fps", "stride", "window", "size", "score", "overlap", "language")  # of words
-LITE, COMMIT = "efficientnet-lite0", re.compile("[0-9a-f]{40}")
+LITE, SUBTITLES, COMMIT = "efficientnet-lite0", "subtitles", re.compile("[0-9a-f]{40}")
 
 
 def recorded_extractor(
@@ -57,19 +57,16 @@ def recorded_extractor(
 
 def _spec(stream: str, fingerprint: Mapping[str, Any], places: Sequence[Path]) -> ExtractorSpec:
     """Without options."""
-    model, revision = fingerprint["model"], fingerprint["revision"]
-    if model is None and fingerprint["extractor"] == "features:SpeechExtractor":
-        return ExtractorSpec(stream, "subtitles")
-    if stream in known_extractors():
-        own = ExtractorSpec(stream)
-        if make_extractor(own).fingerprint.extractor == fingerprint["extractor"]:
-            return own
-    if model is None:
+    model, revision, kind = (str(fingerprint[key] or "") for key in ("model", "revision", "extractor"))
+    speech = kind == "features:SpeechExtractor"
+    if not speech and known_extractors().get(stream, "").rpartition(":")[2] == kind.rpartition(":")[2]:
+        return ExtractorSpec(stream)
+    if not model and not speech:
         raise InputError("its extractor is not installed here")
-    names = model.split("+")
-    revision = revision if len(names) == 1 and COMMIT.fullmatch(revision) else None
-    found = [each for name in names for each in _checkpoints(stream, name, revision, places)]
-    return ExtractorSpec(stream, model, checkpoints=tuple(found))
+    names = model.split("+") if model else []
+    commit = revision if len(names) == 1 and COMMIT.fullmatch(revision) else None
+    found = [each for name in names for each in _checkpoints(stream, name, commit, places)]
+    return ExtractorSpec(stream, model or SUBTITLES, checkpoints=tuple(found))
 
 
 def _checkpoints(stream: str, name: str, revision: str | None, places: Sequence[Path]) -> tuple[Checkpoint, ...]:

@@ -122,6 +122,7 @@ def pattern(world, tmp_path_factory):
     shutil.copytree(world.index, place / KEPT / "index")
     (place / KEPT / "library.json").write_text('{"format": 1, "folder": "videos"}')
     (place / KEPT / "lock").touch()
+    origin(place, "store")
     np.save(place / "a.npy", np.ones((2, 3), np.float32))
     (place / "ids.txt").write_text("x\ny\n")
     (place / "arrays").mkdir()
@@ -204,6 +205,16 @@ def segment(place, name):
     rewritten(place / "index" / "index.json", change, seal)
 
 
+def origin(place, name):
+    """The manifest of a valid index names its store, and a model that nobody has: both are looked for near it."""
+
+    def change(content):
+        content["origin"] |= {"store": os.path.abspath(place / named(place, name)), "model_inode": None}
+
+    seal = lambda content: json.dumps({**content, "sha256": _checksum(content)})  # noqa: E731
+    rewritten(place / "index" / "index.json", change, seal)
+
+
 def config(place, settings):
     """The model's settings name files."""
     text = {key: named(place, value) for key, value in settings.items()}
@@ -275,6 +286,7 @@ INDEX = [
     *product([pipe], [*SEGMENTS, "index/lock"]),
     *product([temporary], SEGMENTS[:2]),
     *product([segment], ["CANARIES/index/segments/", "../../../canaries/index/segments/"]),
+    *product([origin], ["CANARIES/store", "../canaries/store", "../canaries"]),
 ]
 IMPORT = [
     *product([hdf5], ["external storage", "external link", "virtual"]),
@@ -292,6 +304,7 @@ RESULT = [
     *product([playlist], [M3U8, CONCAT]),
 ]
 TRAINED = "--embed-dim 8 --text.width 16 --text.layers 1 --epochs 1 --device cpu"
+EXAMPLE = "search index --like-file videos/clip1.mp4"
 SERVE = "serve index --videos videos --port 0"
 READERS = (  # of each kind of directory, the commands that read it
     (
@@ -301,7 +314,7 @@ READERS = (  # of each kind of directory, the commands that read it
         "precompute videos store --streams audio --workers 1; import store extra=a.npy --ids ids.txt;"
         "precompute videos store --streams audio --workers 1 --overwrite; index store model new;"
         f"train store captions.csv new {TRAINED}; evaluate store captions.csv model; model store new;"
-        "overlap store captions.csv --by audio",
+        f"overlap store captions.csv --by audio; {EXAMPLE}",
     ),
     (
         MODEL,
@@ -311,9 +324,10 @@ READERS = (  # of each kind of directory, the commands that read it
     ),
     (
         INDEX,
-        "search index word; search index --like clip1.mp4; gallery list index; gallery list index --clips;"
-        "gallery verify index; gallery compact index; gallery remove index --clips clip1.mp4;"
-        "gallery normalise index --bank captions.csv; index store model index;"
+        f"search index word; search index --like clip1.mp4; {EXAMPLE};"
+        "gallery list index; gallery list index --clips; gallery verify index; gallery compact index; "
+        "gallery remove index --clips clip1.mp4; gallery normalise index --bank captions.csv;"
+        "index store model index;"
         f"index store model index --overwrite; {SERVE}",
     ),
     (RESULT[3:], f"{SERVE}; open videos --port 0 --no-browser --preset offline"),
@@ -322,6 +336,7 @@ READERS = (  # of each kind of directory, the commands that read it
     (
         RESULT,
         "report result.json; report result.json --videos videos --out new.html; tokens videos/clip8.mp4;"
+        "search index --like-file videos/clip8.mp4;"
         "precompute videos new --streams audio appearance --workers 1; overlap videos captions.csv --workers 1",
     ),
 )

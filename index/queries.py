@@ -24,12 +24,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from index.scanners import LARGEST_NORM, Coding, Floats, Partition, Rotated, Rows, gamma
+from index.scanners import LARGEST_NORM, TINY, Coding, Floats, Partition, Rotated, Rows, gamma
 from mee.config import Missing
 from mee.layout import Layout, Pattern, Scale
 
 if TYPE_CHECKING:
-    from mee.model import TextEmbedding
+    from mee.model import TextEmbedding, VideoEmbedding
 
 Doubles = NDArray[np.float64]
 FIELDS = ("packed", "logits", "offsets", "share")
@@ -55,6 +55,21 @@ class Queries:
         packed = text.packed.detach().cpu().float().numpy()
         logits, offsets = (part.detach().cpu().double().numpy() for part in (text.logits, text.offsets))
         return cls(packed[:, None], logits[:, None], offsets[:, None], np.ones((len(packed), 1)))
+
+    @classmethod
+    def of_clips(cls, video: VideoEmbedding, layout: Layout) -> Queries:
+        """One query for what is like some clips: the mean of their vectors, equal weights for what they have."""
+        vectors, there = video.packed.detach().cpu().double().numpy(), video.available.cpu().numpy()
+        packed = np.zeros(layout.total, np.float32)
+        for name, columns, own in zip(layout.names, layout.slices, there.T):
+            rows = (
+                video.words[name].values.cpu().double().numpy() if name in layout.words else vectors[own, columns]
+            )
+            if own.any():
+                mean = rows.mean(0)
+                packed[columns] = mean / max(float(np.linalg.norm(mean)), TINY)
+        logits = np.where(there.any(0), 0.0, -np.inf)[None, None]
+        return cls(packed[None, None], logits, np.zeros_like(logits), np.ones((1, 1)))
 
     @classmethod
     def mixture(cls, terms: Sequence[tuple[float, Queries]]) -> Queries:

@@ -6,10 +6,10 @@ Requests that only name words list the clips that have them, by video and time.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import cache, partial
-from itertools import groupby, islice
+from itertools import islice
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from mee.model import MEE
 
 Answer = list[Hit] | list[VideoHits]
+SORTED = {
+    "date": ("file_modified",) * 2,
+    "length": ("duration", "file_seconds"),
+}  # columns, of clips and of videos
 
 
 @final
@@ -147,9 +151,10 @@ class Searcher:
         """
         check_experts(request, self.video_index.layout)
         selection_of(request, self.video_index)
+        self._sorted_by(request)
 
     def search(self, requests: Sequence[Request]) -> list[Answer]:
-        """Find clips, or videos, for each request, the best first.
+        """Find clips, or videos, for each request, the best first, or sorted as it says; ranks are by score.
 
         Requests that may find the same clips are ranked together.
 
@@ -157,8 +162,10 @@ class Searcher:
             InputError: a request names an expert, a clip, a video, a column or words that are not there, or leaves
                 nothing to compare by.
         """
+        wanted, requests = requests, [*map(_whole, requests)]
         asking = [number for number, request in enumerate(requests) if request.asks]
-        queries = dict(zip(asking, self.meaning.of([requests[number] for number in asking])))
+        made = iter(self.meaning.of([part for number in asking for part in requests[number].parts]))
+        queries = {number: [next(made) for _ in requests[number].parts] for number in asking}
         together: dict[tuple[object, ...], list[int]] = {}
         for number in asking:
             together.setdefault(requests[number].shared, []).append(number)
@@ -166,10 +173,12 @@ class Searcher:
         for numbers in together.values():
             found = self._ranked_together(requests[numbers[0]], [queries[number] for number in numbers])
             answers.update(zip(numbers, found))
-        return [answers[number] for number in range(len(requests))]
+        return [self._shown(request, answers[number]) for number, request in enumerate(wanted)]
 
     def weights(self, request: Request) -> dict[str, float]:
         """The weight of each expert for a clip that has all of them, as in `Share`; {}: clips are only listed.
+
+        Of a sequence they are those of its first moment.
 
         Raises:
             InputError: as `search`.
@@ -178,14 +187,15 @@ class Searcher:
             return {}
         layout = self.video_index.layout
         every = np.ones((1, len(layout.names)), dtype=bool)
-        factors = self.meaning.of([request], again=True)[0].factors(every, layout.missing)[0, 0]  # (T, M)
+        factors = self.meaning.of(request.parts[:1], again=True)[0].factors(every, layout.missing)[0, 0]  # (T, M)
         return {name: float(np.abs(its).sum()) for name, its in zip(layout.names, factors.T)}
 
     def explain(self, request: Request, clip_id: str) -> Hit:
         """A clip as a hit of a request, whether or not the request's filters and `top` let it be found.
 
         Its rank is among the clips that the request may find and itself; `by_video`, `fold` and `min_score` do not
-        count. If the search finds the clip, too, both hits are the same.
+        count. If the search finds the clip, too, both hits are the same. Of a sequence, the clip is explained by
+        the part that it has in the best one of its video; else by the one that scores it best.
 
         Raises:
             InputError: as `search`; or there is no such clip, or it has none of the experts that are asked for.
@@ -198,24 +208,36 @@ class Searcher:
             mask[row] = True
             selection = [mask if n == number else each for n, each in enumerate(selection)]
         if not request.asks:
-            listed = self._clips_of(selection or ())
-            place = [its for _, _, its, _ in listed].index(clip_id)
+            listed = self._clips_of(request, selection or ())
+            place = [its for _, _, its, *_ in listed].index(clip_id)
             return self._with_words([_listed(place + 1, listed[place])], matching)[0]
-        query = self.meaning.of([request], again=True)[0]
+        query, *later = queries = self.meaning.of(request.parts, again=True)
+        if later:
+            of_video = both(selection, index.of_videos([index.moments([clip_id])[0].video]))
+            found = self._sequences(replace(request, top=1, min_score=None), queries, of_video, matching)
+            for hit in (hit for one in found for hit in one.hits if hit.clip_id == clip_id):
+                return hit
+            tables = (segment.table for segment in index.snapshot.segments)
+            itself = [np.arange(len(table)) == (row if n == number else -1) for n, table in enumerate(tables)]
+            alone = index.rank(Queries.stacked(queries), 1, where=itself, plain=request.plain, exact=True)
+            query = queries[int(alone.scores.max(1, initial=-np.inf).argmax())]
         for count in (request.top, len(index) + 1) if index.snapshot.segments[number].place(row) else ():
             ranked = index.rank(query, count, where=selection, plain=request.plain, exact=request.exact)
             if clip_id in ranked.ids[0]:
                 place = ranked.ids[0].index(clip_id)
                 one = np.s_[:, place : place + 1]
-                alone = Ranked(ranked.partitions, ranked.scores[one], ranked.number[one], ranked.row[one])
-                found = hits_of(alone, query, index, plain=request.plain)[0]
-                return replace(self._with_words(found, matching)[0], rank=place + 1)
+                this = Ranked(ranked.partitions, ranked.scores[one], ranked.number[one], ranked.row[one])
+                hits = hits_of(this, query, index, plain=request.plain)[0]
+                return replace(self._with_words(hits, matching)[0], rank=place + 1)
         raise InputError(f"clip {clip_id!r} has none of the experts that the search uses, so it has no score")
 
-    def _ranked_together(self, request: Request, queries: Sequence[Queries]) -> Iterable[Answer]:
-        """Hits for queries whose requests differ in nothing else."""
+    def _ranked_together(self, request: Request, parts: Sequence[Sequence[Queries]]) -> Iterable[Answer]:
+        """Hits for the queries of requests that differ in nothing else, one for each part."""
         index, plain = self.video_index, request.plain
         selection, matching = selection_of(request, index)
+        if request.then:
+            return (self._sequences(request, each, selection, matching) for each in parts)
+        queries = [first for first, *_ in parts]
 
         def hits(queries: Queries, count: int, selection: Masks | None) -> list[list[Hit]]:
             ranked = index.rank(queries, count, where=selection, plain=plain, exact=request.exact)
@@ -243,27 +265,75 @@ class Searcher:
 
         return map(videos, queries, hits(Queries.stacked(queries), first_count(request.top), selection))
 
+    def _sequences(
+        self,
+        request: Request,
+        queries: Sequence[Queries],
+        selection: Masks | None,
+        matching: Sequence[Matching],
+    ) -> list[VideoHits]:
+        """Videos by their best sequences."""
+        from index.request import best_sequences  # here: most searches need none of it
+
+        found = best_sequences(self.video_index, Queries.stacked(queries), request, selection)
+        return [replace(one, hits=tuple(self._with_words([*one.hits], matching))) for one in found]
+
     def _list(self, request: Request) -> Answer:
-        """Clips that are not scored, by video and time."""
+        """Clips that are not scored, by video and time, or sorted."""
         selection, matching = selection_of(request, self.video_index)
-        clips = self._clips_of(selection or ())
+        clips = self._clips_of(request, selection or ())
 
         def hits(clips: Iterable[tuple[Any, ...]], top: int) -> list[Hit]:
             return self._with_words(list(map(_listed, range(1, top + 1), clips)), matching)
 
         if not request.by_video:
             return hits(clips, request.top)
-        videos = enumerate(islice(groupby(clips, key=itemgetter(0)), request.top), start=1)
+        of_videos: dict[str, list[tuple[Any, ...]]] = {}
+        for clip in clips:
+            of_videos.setdefault(clip[0], []).append(clip)
+        videos = enumerate(islice(of_videos.items(), request.top), start=1)
         return [VideoHits(rank, video, 0.0, tuple(hits(its, request.moments))) for rank, (video, its) in videos]
 
-    def _clips_of(self, selection: Masks) -> list[tuple[Any, ...]]:
-        """Video, start, id and end of clips, by video and time."""
+    def _clips_of(self, request: Request, selection: Masks) -> list[tuple[Any, ...]]:
+        """Video, start, id, end of clips, and what they are sorted by; in that order, else by video and time."""
         found: list[tuple[Any, ...]] = []
-        for segment, mask in zip(self.video_index.snapshot.segments, selection):
+        for segment, mask, by in zip(self.video_index.snapshot.segments, selection, self._sorted_by(request)):
             kept = np.logical_and.reduce([each for each in (mask, segment.live) if each is not None])
             columns = [segment.table.arrow[name] for name in ("video", "start_s", "clip_id", "end_s")]
+            columns.append(columns[0] if by is None else by)
             found += (tuple(each[row].as_py() for each in columns) for row in np.flatnonzero(kept).tolist())
-        return sorted(found)
+        return _arranged(sorted(found, key=itemgetter(0, 1, 2)), request.sort, itemgetter(4))
+
+    def _shown(self, request: Request, answer: Answer) -> Answer:
+        """What follows the best `offset`, sorted; lists are sorted already."""
+        found: list[Any] = answer[request.offset :]
+        if request.sort == "score" or not request.asks:
+            return found
+        columns = self._sorted_by(request)
+
+        def value(one: Hit | VideoHits) -> Any:
+            number, row = self.video_index.find(one.hits[0].clip_id)
+            return None if (by := columns[number]) is None else by[row].as_py()
+
+        found.sort(key=lambda one: (one.video, one.hits[0].start_s, one.hits[0].clip_id))
+        return _arranged(found, request.sort, value)
+
+    def _sorted_by(self, request: Request) -> Sequence[Any]:
+        """Of each segment the column by which a request is sorted, None: by none.
+
+        Raises:
+            InputError: the index has no such column.
+        """
+        tables = [segment.table.arrow for segment in self.video_index.snapshot.segments]
+        if request.sort not in SORTED or not tables:
+            return [None] * len(tables)
+        from index.filter import filterable, values_of
+
+        columns, name = filterable(tables), SORTED[request.sort][request.by_video or bool(request.then)]
+        if name not in columns:
+            again = "make it again (mee index STORE MODEL INDEX --overwrite)"
+            raise InputError(f"the index has no column {name!r} to sort by {request.sort}; {again}")
+        return [values_of(table, name, columns[name]) for table in tables]
 
     def _with_words(self, hits: list[Hit], matching: Sequence[Matching]) -> list[Hit]:
         """The same, each with the first words of its clip that were asked for, in place of what fits best."""
@@ -280,8 +350,24 @@ class Searcher:
         return hits
 
 
+def _whole(request: Request) -> Request:
+    """The same with what is passed over; what is scored is sorted later."""
+    if not request.offset and request.sort == "score":
+        return request
+    sort = "score" if request.asks else request.sort
+    return replace(request, top=request.top + request.offset, offset=0, sort=sort)
+
+
+def _arranged(found: list[Any], sort: str, value: Callable[[Any], Any]) -> list[Any]:
+    """The newest or shortest first, what has no value last, ties as they are; sorted by neither: as it is."""
+    if sort not in SORTED:
+        return found
+    newest = sort == "date"
+    return sorted(found, key=lambda one: (((its := value(one)) is None) != newest, its), reverse=newest)
+
+
 def _listed(rank: int, clip: tuple[Any, ...]) -> Hit:
-    video, start_s, clip_id, end_s = clip
+    video, start_s, clip_id, end_s, _ = clip
     return Hit(rank, clip_id, video, start_s, end_s, 0.0, {})
 
 

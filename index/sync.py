@@ -70,7 +70,7 @@ CLIPS = 4096  # embedded and put at a time
 LOOSE = 0.25  # of an index: so much beside its largest segment is worth a compaction
 PLACE = ("video", "start_s", "end_s")
 FILE = {"file_seconds": "Float64", "file_bytes": "Int64", "width": "Int64", "height": "Int64", "fps": "Float64"}
-FILE |= {"video_codec": "string", "audio_codec": "string", "audio_rate": "Int64"}
+FILE |= {"video_codec": "string", "audio_codec": "string", "audio_rate": "Int64", "file_modified": "string"}
 OWN = (*PLACE, *FILE, "pattern", *OPTIONAL)
 WORDS = {"string": "text", "Int64": "numbers", "Float64": "numbers", "boolean": "true or false"}
 DIGITS, BETWEEN = 16, "\x1f"
@@ -318,17 +318,21 @@ def _offsets(snapshot: Snapshot, plan: Plan, there: pd.DataFrame) -> pd.Series[f
 
 def facts_of(source: FeatureSource, modalities: Sequence[str]) -> pd.DataFrame:
     """What an index stores of all usable clips: index clip_id; PLACE, FILE, version."""
+    import pandas as pd
+
     clips = source.clips
     there = {name: kind for name, kind in FILE.items() if name in clips}
     facts = clips[list(PLACE)].join(clips[list(there)].astype(there))
     if "file_bytes" in facts:
         facts["file_bytes"] = facts["file_bytes"].mask(facts["file_bytes"] == 0)  # an import knows of no file
+    if "file_mtime" in clips:  # text in UTC, which sorts, and compares with a part of it: "2024-05"
+        times = pd.to_datetime(clips["file_mtime"], unit="s", errors="coerce").dt
+        facts["file_modified"] = times.strftime("%Y-%m-%d %H:%M:%S").astype("string")
     made = hashlib.sha256(BETWEEN.join(f"{name} {source.versions[name]}" for name in modalities).encode())
     known = clips[[name for name in (*PLACE, "file_bytes", "file_sha256", *modalities) if name in clips]]
     digests = []
     for start in range(0, len(known), CLIPS):
-        some = known.iloc[start : start + CLIPS]
-        for row in zip(*(some[name].tolist() for name in known)):
+        for row in zip(*(known[name].iloc[start : start + CLIPS].tolist() for name in known)):
             digest = made.copy()
             digest.update(BETWEEN.join(map(str, row)).encode())
             digests.append(digest.hexdigest()[:DIGITS])

@@ -4,14 +4,19 @@ example:
   mee search index/ "a dog jumps into the snow"
   mee search index/ "a dog" --also "0.5*at night" --less "a cat"
   mee search index/ --like "walk.mp4#t=10,20" --only audio
+  mee search index/ --like-file photo.jpg
   mee search index/ "a dog" --where 'duration < 30 and video.startswith("news/")'
   mee search index/ "a dog" --by-video --top 3
+  mee search index/ "a man pours flour" --then "a cake in the oven" --within 60
   mee search index/ --said "good morning"
   mee search index/ "a dog" --export dogs.edl
+  mee search index/ '?q=a+dog&less=a+cat&by_video=1' --json
   mee search index/ --top 3 --json < sentences.txt
 
-Each hit shows what every expert adds to its score, and what is said or written there that fits best. Without a
-sentence, --like, --said and --written, each line of stdin is a query.
+Each hit shows what every expert adds to its score, and what is said or written there that fits best. With --then,
+videos are ranked by the mean score of moments in this order. Without a sentence, --like, --like-file, --said and
+--written, each line of stdin is a query. In place of the sentence and all flags of a search, the address of a
+search in the page may be given (quoted, with or without http://…); nothing is fetched.
 """
 
 from __future__ import annotations
@@ -19,16 +24,18 @@ from __future__ import annotations
 import json
 import re
 import sys
+from base64 import urlsafe_b64decode
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import parse_qsl
 
 from tyro.conf import OmitArgPrefixes, Positional, Suppress, UseAppendAction, arg
 from tyro.constructors import PrimitiveConstructorSpec
 
 from index.request import Request
-from mee.errors import InputError
+from mee.errors import InputError, count, usable
 from scripts.console import (
     DONE,
     Device,
@@ -48,6 +55,9 @@ if TYPE_CHECKING:
     from index.searcher import Searcher
 
 BATCH = 256  # lines of stdin searched together
+ADDRESS = re.compile(r"(?:https?://[^\s?#]+)?\?([^#]*)(?:#.*)?", re.DOTALL)
+ASKS = frozenset(("q", "also", "less", "like", "example", "good", "said", "written"))  # an address has one of them
+NO_FLAGS = ("q", "example", "only", "size", "token", "scale")  # names in addresses
 WEIGHTED = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*\*(.*)", re.DOTALL)
 
 
@@ -87,6 +97,8 @@ class QueryArgs(Request):
     then: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="SENTENCE")] = ()
     like: Annotated[str | None, arg(metavar="CLIP")] = None  # find clips like this one, with or without a sentence
     example: Suppress[str | None] = None  # --like-file gives it
+    # find clips like a file from outside: a picture, or 60 s of video or sound at most; nothing of it is kept
+    like_file: Annotated[Path | None, arg(metavar="FILE")] = None
     good: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="CLIP")] = ()  # this one fits; may be repeated
     # this one does not, and is not found again; may be repeated
     bad: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="CLIP")] = ()
@@ -109,7 +121,7 @@ class QueryArgs(Request):
     @property
     def reads_lines(self) -> bool:
         """Whether the sentences come from stdin."""
-        others = (self.sentence, self.like, self.example, self.said, self.written)
+        others = (self.sentence, self.like, self.like_file, self.said, self.written)
         return not self.good and all(each is None for each in others)
 
     def request(self, sentence: str | None) -> Request:
@@ -118,7 +130,8 @@ class QueryArgs(Request):
             raise InputError(f"--video {self.video!r} is not UTF-8 text")
         settings = {field.name: getattr(self, field.name) for field in fields(Request)}
         also = (*self.also, *((-weight, text) for weight, text in self.less))
-        return Request(**settings | {"sentence": sentence, "also": also})
+        example = None if self.like_file is None else str(self.like_file)
+        return Request(**settings | {"sentence": sentence, "also": also, "example": example})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +140,7 @@ class SearchArgs:
 
     index: Annotated[Positional[Path], arg(metavar="INDEX")]  # made by mee index
     query: OmitArgPrefixes[QueryArgs]
-    json: bool = False  # print one JSON object for each hit, or for each video with --by-video
+    json: bool = False  # print one JSON object for each hit, or for each video with --by-video or --then
     # also write the hits as a cut list: .edl or .otio for editing programs, .ffconcat for ffmpeg, .csv or .json
     export: Annotated[Path | None, arg(metavar="FILE")] = None
     model: Path | None = None  # the model, if it was moved since the index was made
@@ -144,17 +157,61 @@ class SearchArgs:
                 raise InputError("--export writes the hits of one search; name the sentence")
 
 
+def query_of(address: str) -> QueryArgs | None:
+    """The search of an address of the page, which is only read; None: it is none, but a sentence.
+
+    Raises:
+        InputError: it asks for nothing, or what it asks for makes no sense.
+    """
+    found = ADDRESS.fullmatch(address)
+    pairs = [(name, value) for name, value in parse_qsl(found[1]) if value.strip()] if found else []
+    if not ASKS & {name for name, _ in pairs}:
+        return None
+    flags, weights, only = [], [], [value for name, value in pairs if name == "only"]
+    for name, value in pairs:
+        flag, (field, _, expert) = f"--{name.replace('_', '-')}", name.partition(".")
+        if field == "weights":  # weights=audio=0.7, or weights.audio=0.7 of a slider
+            expert, _, number = (expert, "", value) if expert else value.rpartition("=")
+            weights += [f"{expert}={number}"] if not only or expert in only else []
+        elif name == "closer":
+            with usable(f"closer={value} of the address names no clips"):
+                flags += [flag, *(urlsafe_b64decode(f"{key}==").decode() for key in value.split("."))]
+        elif isinstance(getattr(Request, name, None), bool):
+            flags += [] if value in ("0", "false", "off") else [flag]
+        elif name not in NO_FLAGS:
+            flags.append(f"{flag}={value}")
+    words = ["INDEX", "any", *flags, "--only", *only, "--weights", *weights]
+    sentence, example = (dict(pairs).get(name) for name in ("q", "example"))
+    return replace(parse(SearchArgs, "search", words, "").query, sentence=sentence, example=example)
+
+
 @errors_as_sentences
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = parse(SearchArgs, "search", argv, __doc__ or "")
-    query = args.query
+    query, top = args.query, args.query.top
+    if asked := query_of(query.sentence or ""):
+        if query != QueryArgs(sentence=query.sentence, top=top):
+            raise InputError(
+                "an address has all of its search: of the flags of a search, give --top alone besides"
+            )
+        query = asked if top == Request.top else replace(asked, top=top)
     first = query.request("any" if query.reads_lines else query.sentence)
 
     from index.searcher import Searcher
 
     gpu = pick_device("cuda") if args.device == "cuda" else None  # not by default: all vectors are copied there
     searcher = Searcher.load(args.index, device=gpu or args.device, model=args.model, index_device=gpu)
+    if query.like_file is not None:
+        from scripts import example
+
+        made = example.ExampleMaker(searcher, args.device).make(query.like_file)
+        searcher.meaning.examples[str(query.like_file)] = made.queries
+        for note in made.notes:
+            say(note)
+        if args.verbose:
+            lacks = f"; it has no {', '.join(made.missing)}" if made.missing else ""
+            say(f"the file is compared by {', '.join(made.streams)}{lacks}")
     if query.reads_lines:  # before the first line is waited for
         searcher.check(first)
     for number, requests in enumerate(_batches(query) if query.reads_lines else [[first]]):
@@ -163,14 +220,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         for request, answer in zip(requests, searcher.search(requests)):
             if args.export is not None and answer:
                 _export(args.export, _title(request), answer, searcher)
-            if not answer and query.min_score is not None:
+            few = passed_over(searcher, request) if not answer else ""
+            if few:
+                say(few)
+            elif not answer and query.min_score is not None:
                 say(f"nothing scores {query.min_score:g} or more for {_title(request)}")
             if args.json:
                 for found in answer:
                     print(json.dumps({"query": request.sentence, **found.to_dict()}), flush=True)
                 continue
-            print_hits(_title(request), answer, searcher.modalities)
-            if not answer and query.min_score is None:
+            print_hits(_title(request) + _order(request), answer, searcher.modalities, mean=bool(request.then))
+            if not answer and request.then and not few and query.min_score is None:
+                why = f"in this order, each within {request.within:g} s of the one before; try a longer --within"
+                say(f"no hits: no video has moments for the parts {why}, or fewer filters")
+            elif not answer and not few and query.min_score is None:
                 filters = "--where and --video, or --said and --written,"
                 say(f"no hits: no clip matches {filters} and has a stream of the experts searched with")
     for note in searcher.text.unread.notes("sentences"):
@@ -180,17 +243,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     return DONE
 
 
+def passed_over(searcher: Searcher, request: Request) -> str:
+    """Why the offset of a request leaves nothing, as a sentence; "": there is nothing without it, either."""
+    if not request.offset:
+        return ""
+    there = len(searcher.search([replace(request, top=request.offset, offset=0)])[0])
+    noun = "video" if request.by_video or request.then else "hit"
+    are = "is only" if there == 1 else "are only"
+    return f"there {are} {count(there, noun)}, and the offset {request.offset:,} passes over all" if there else ""
+
+
+def _order(request: Request) -> str:
+    """How the hits below a title are chosen and sorted."""
+    after = f", after the best {request.offset:,}" if request.offset else ""
+    return after + (f", by {request.sort}" if request.sort != "score" else "")
+
+
 def _batches(query: QueryArgs) -> Iterator[list[Request]]:
     """Requests for the lines of stdin; on a terminal each line is answered at once."""
     if sys.stdin.isatty():
         say("one sentence a line; Ctrl-D ends")
     size = 1 if sys.stdin.isatty() else BATCH
     batch: list[Request] = []
-    count = 0
+    lines = 0
     try:
         for line in filter(None, map(str.strip, sys.stdin)):
             batch.append(query.request(line))
-            count += 1
+            lines += 1
             if len(batch) == size:
                 yield batch
                 batch = []
@@ -198,7 +277,7 @@ def _batches(query: QueryArgs) -> Iterator[list[Request]]:
         raise InputError(f"stdin is not {error.encoding} text: {error.reason}") from error
     if batch:
         yield batch
-    if not count:
+    if not lines:
         raise InputError("no sentence: name one, or write one a line to stdin")
 
 
@@ -219,20 +298,27 @@ def _title(request: Request) -> str:
     terms = [] if request.sentence is None else [(1.0, f'"{request.sentence}"')]
     terms += [(weight, f'"{sentence}"') for weight, sentence in request.also]
     terms += [] if request.like is None else [(1.0, f"clip {request.like}")]
+    terms += [] if request.example is None else [(1.0, f"file {request.example}")]
     if not terms:
         return ", ".join(f'{name} "{words}"' for name, words in request.words.items())
     parts: list[str] = []
     for weight, term in terms:
         sign = "-" if weight < 0 else "+" if parts else ""
         parts.append(" ".join(filter(None, [sign, "" if abs(weight) == 1 else f"{abs(weight):g} *", term])))
-    return " ".join(parts)
+    return ", then ".join([" ".join(parts), *(f'"{sentence}"' for sentence in request.then)])
 
 
-def print_hits(title: str, found: Sequence[Hit] | Sequence[VideoHits], modalities: Sequence[str]) -> None:
-    """A row for each clip; of videos, a row for each moment, the name beside the best one; then their words."""
+def print_hits(
+    title: str, found: Sequence[Hit] | Sequence[VideoHits], modalities: Sequence[str], *, mean: bool = False
+) -> None:
+    """A row for each clip; of videos, a row for each moment, the name beside the first one; then their words.
+
+    mean: show the score of videos, too.
+    """
     moments: list[tuple[list[str], Hit]] = []
     for one in found:
-        moments += [([f"{one.rank}", one.video] if hit is one.hits[0] else ["", ""], hit) for hit in one.hits]
+        names = [f"{one.rank}", one.video, *([f"{one.score:.3f}"] if mean else [])]
+        moments += [(names if hit is one.hits[0] else [""] * len(names), hit) for hit in one.hits]
     shares = [share.contribution for _, hit in moments for share in hit.experts.values()]
     longest = max(map(abs, shares), default=0.0) or 1.0
     offset = ["offset"] if any(hit.offset for _, hit in moments) else []
@@ -248,7 +334,8 @@ def print_hits(title: str, found: Sequence[Hit] | Sequence[VideoHits], modalitie
         rows.append([*names, moment, f"{hit.score:.3f}", *cells, *(f"{0 - hit.offset:.2f}" for _ in offset)])
         rows[-1] += [f"+{len(hit.copies)}" if hit.copies else "" for _ in alike]
         words += [[names[0], clock(said.start_s), name, said.text] for name, said in hit.words.items()]
-    print_table(title, ["#", "video", "moment", "score", *modalities, *offset, *alike], rows, words=2)
+    heads = ["#", "video", *(["mean"] if mean else []), "moment", "score"]
+    print_table(title, [*heads, *modalities, *offset, *alike], rows, words=2)
     if words:
         print_table("", ["#", "at", "stream", "words"], words, words=4)
     print(flush=True)

@@ -46,15 +46,16 @@ ARROWS: dict[str, dict[str, str]] = {
     "index": {
         "index": "exact request scanners storage",
         "exact": "index scanners",
-        "request": "index storage",
+        "request": "exact index scanners storage",
         "storage": "scanners",
     },
     "scripts": {
-        "scripts": "report",
+        "scripts": "example report",
         "demo": "scripts serve",
+        "example": "scripts",
         "open": "scripts serve",
         "report": "scripts",
-        "serve": "scripts",
+        "serve": "example scripts",
     },
 }
 PRODUCT_LINES, PRODUCT_FILES, TEST_LINES, BENCHMARK_LINES = 45_000, 270, 44_500, 5_800

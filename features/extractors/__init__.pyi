@@ -5,6 +5,7 @@ from .base import Stream as Stream
 from .base import Words as Words
 from .base import check_columns as check_columns
 from .base import is_line as is_line
+from .recorded import recorded_extractor as recorded_extractor
 from .registry import PRESETS as PRESETS
 from .registry import SPEECH as SPEECH
 from .registry import known_extractors as known_extractors

@@ -4,6 +4,8 @@ from .follow import Seen as Seen
 from .isolated import Failed as Failed
 from .isolated import IsolatedCalls as IsolatedCalls
 from .isolated import run_isolated as run_isolated
+from .one_file import FileStreams as FileStreams
+from .one_file import extract_file as extract_file
 from .precompute import Job as Job
 from .precompute import declare_streams as declare_streams
 from .process import use_one_thread as use_one_thread

@@ -3,3 +3,4 @@ from .batch import Precision as Precision
 from .proven import search_approximately as search_approximately
 from .proven import search_proven as search_proven
 from .ranking import Ranked as Ranked
+from .ranking import exact_scores as exact_scores

@@ -1,7 +1,8 @@
 """Meaning: what requests mean in an index: their query vectors.
 
 A sentence is encoded by the text side. A clip that others should be like is its own query: its vectors as they
-are, with equal weights for its experts; so is an example, whose vectors were made of a file from outside.
+are, with equal weights for its experts; so is an example, whose vectors were made of a file from outside. Marks of
+clips change the query (feedback.py).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, final
 import numpy as np
 
 from index.queries import Queries
+from index.request.feedback import Clips, with_marks
 from index.request.request import Request
 from mee.errors import InputError, did_you_mean
 from mee.layout import Layout
@@ -32,6 +34,7 @@ class Meaning:
     def __init__(self, video_index: VideoIndex, text: Text) -> None:
         self.video_index, self.text = video_index, text
         self.examples: dict[str, Queries] = {}  # of files from outside, by the names that requests give them
+        self._measured: tuple[Snapshot, Clips] | None = None
         self._held: tuple[Snapshot, dict[str, tuple[Queries, Queries]]] = video_index.snapshot, {}
 
     def of(self, requests: Sequence[Request], *, again: bool = False) -> list[Queries]:
@@ -68,17 +71,28 @@ class Meaning:
                 if request.example not in self.examples:
                     raise InputError("the example is not kept any more; give the file again")
                 terms.append((1.0, self.examples[request.example]))
-            terms += [(1.0, self.video_index.clip_query(clip)) for clip in request.good]
-            query = Queries.mixture(terms)
-            if request.weights:
+            query = Queries.mixture(terms) if terms else None
+            if query is not None and request.weights:
                 query = query.weighted(request.weights, layout)
-            if request.only:
+            if query is not None and request.only:
                 query = query.only([name in request.only for name in layout.names])
-            if request.like is not None and not np.isfinite(query.logits[0, -1]).any():
+            compared = np.isfinite(query.logits[0]).any(-1) if query is not None else []  # by each term
+            if request.like is not None and not compared[len(weights)]:
                 words = "has none of the experts that the search uses, so nothing can be like it"
                 raise InputError(f"clip {request.like!r} {words}")
+            if request.example is not None and not compared[len(weights) + (request.like is not None)]:
+                raise InputError("the example has none of the experts that the search uses; give another file")
+            if query is None or request.good or request.bad or request.closer:
+                query = with_marks(query, request, self.video_index, self._bank)
             queries.append(query)
         return queries
+
+    @property
+    def _bank(self) -> Clips:
+        """Clips by which similarities are measured, of the index as it is."""
+        if self._measured is None or self._measured[0] is not self.video_index.snapshot:
+            self._measured = self.video_index.snapshot, Clips.bank(self.video_index)
+        return self._measured[1]
 
     def _encoded(self, sentences: Sequence[str], again: bool) -> tuple[Queries, Queries]:
         """Sentences as `Text.encode` has them and as `encode`; again: those of the last searches as they were."""

@@ -14,15 +14,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Literal
+from dataclasses import dataclass, field, fields, replace
+from typing import Literal, get_args
 
 from mee.errors import InputError
 
 LARGEST = 1e6  # weight of a sentence
 STREAMS = {"said": "speech", "written": "text"}  # fields, and the streams of words that they look into
 CHAIN = 4  # moments of a sequence, at most
-MARKS = 64  # clips that are marked, at most
+MARKS = 128  # clips that are marked, at most: ten rounds of ten, and more
+Sort = Literal["score", "date", "length", "name"]
 QUERY = ("sentence", "also", "only", "weights")  # fields that may differ between requests that are ranked together
 
 
@@ -47,7 +48,7 @@ class Request:
     written: str | None = None  # only clips in whose picture these words are written, side by side
     top: int = 10  # how many hits, or videos
     offset: int = 0  # how many of the best are passed over
-    sort: Literal["score", "date", "length", "name"] = "score"  # the order in which the best are shown
+    sort: Sort = "score"  # how the best are shown: the newest first, the shortest first, or by name and time
     fold: bool = False  # show of clips that look and sound alike only the best one, with their number
     min_score: float | None = None  # only hits that score so much or more; scores of two models do not compare
     by_video: bool = False  # find videos: each once, with its best moments
@@ -85,7 +86,7 @@ class Request:
             raise InputError(f"a sequence has at most {CHAIN} moments, got {1 + len(self.then)}")
         if not 0 <= self.within < math.inf:
             raise InputError(f"--within is a number of seconds from 0, got {self.within:g}")
-        marks = [*self.good, *self.bad, *(clip for pair in self.closer for clip in pair)]
+        marks = {*self.good, *self.bad, *(clip for pair in self.closer for clip in pair)}
         if len(marks) > MARKS:
             raise InputError(f"at most {MARKS} clips can be marked, got {len(marks)}")
         if marks and not self.asks:
@@ -94,6 +95,8 @@ class Request:
             raise InputError(f"clip {min(twice)!r} is marked good and bad; take one of the marks away")
         if self.offset < 0:
             raise InputError(f"offset must be at least 0, got {self.offset}")
+        if self.sort not in get_args(Sort):
+            raise InputError(f"sort is one of {', '.join(get_args(Sort))}, got {self.sort!r}")
         if self.top < 1:
             raise InputError(f"top must be at least 1, got {self.top}")
         if self.moments < 1:
@@ -108,6 +111,19 @@ class Request:
         """Whether clips are scored, and not only listed."""
         ways = self.also or self.good
         return bool(ways) or any(each is not None for each in (self.sentence, self.like, self.example))
+
+    @property
+    def parts(self) -> tuple[Request, ...]:
+        """A request for each moment of a sequence: the first has all that is not a sentence of `then`."""
+        if not self.then:
+            return (self,)
+        alone = Request(sentence=self.then[0], only=self.only, weights=self.weights)
+        return (replace(self, then=()), *(replace(alone, sentence=sentence) for sentence in self.then))
+
+    @property
+    def finds_videos(self) -> bool:
+        """Whether videos are found, each with moments, and not single clips."""
+        return self.by_video or bool(self.then)
 
     @property
     def words(self) -> dict[str, str]:

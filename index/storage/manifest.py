@@ -86,12 +86,8 @@ class Origin:
         """
         here, recorded, any_sure = directory.resolve(), Path(self.model), False
         places = {recorded: is_bare(recorded.name) and recorded.parent == here.parent}
-        with suppress(ValueError):  # a path of anyone's may be no path
-            way = Path(os.path.relpath(recorded, self.index)).parts
-            names = [name for name in way if name != ".."]
-            if os.path.isabs(self.index) and len(way) - len(names) <= UPWARDS and all(map(is_bare, names)):
-                moved = Path(os.path.normpath(here.joinpath(*way)))
-                places = {moved: places.get(moved, False), **places}
+        if (moved := self._moved(recorded, here)) is not None:
+            places = {moved: places.get(moved, False), **places}
         for place, beside in places.items():
             if os.path.isdir(place) and not os.path.islink(place):
                 sure = beside or place.stat().st_ino == self.model_inode
@@ -102,6 +98,29 @@ class Origin:
             for each in [] if any_sure else sorted(here.parent.iterdir())[:MOST_BESIDE]:
                 if is_bare(each.name) and not each.is_symlink() and (each / "config.json").is_file():
                     yield each, False
+
+    def stores(self, directory: Path) -> list[Path]:
+        """Folders that may hold the store of the index in a directory, the likeliest first.
+
+        They are near the index; the recorded one elsewhere counts where the model is the very folder that the
+        index was made with, since anyone may have named it.
+        """
+        here, recorded, found = directory.resolve(), Path(self.store), []
+        with suppress(OSError, ValueError):
+            found += [recorded] if Path(self.model).stat().st_ino == self.model_inode else []
+        moved = self._moved(recorded, here)
+        found += [moved] if moved is not None else []
+        found += [here.parent / recorded.name] if is_bare(recorded.name) else []
+        return [place for place in dict.fromkeys(found) if place.is_dir() and not place.is_symlink()]
+
+    def _moved(self, recorded: Path, here: Path) -> Path | None:
+        """Where a folder is if it was moved along with the index; None: that is no place near it."""
+        with suppress(ValueError):  # a path of anyone's may be no path
+            way = Path(os.path.relpath(recorded, self.index)).parts
+            names = [name for name in way if name != ".."]
+            if os.path.isabs(self.index) and len(way) - len(names) <= UPWARDS and all(map(is_bare, names)):
+                return Path(os.path.normpath(here.joinpath(*way)))
+        return None
 
 
 @dataclass(frozen=True)

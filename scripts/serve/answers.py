@@ -67,13 +67,16 @@ class Answer(BaseModel):
 
     query: dict[str, Any] = Field(description="what was asked, as the body of a POST without defaults")
     count: int = Field(description="how many are ranked in all")
-    first: int = Field(description="rank of the first one here")
+    first: int = Field(description="place of the first one here: its rank, unless they are sorted")
     next: str | None = Field(description="token of the following page")
     before: str | None = Field(description="token of the page before")
     weights: dict[str, float] = Field(description="of the experts, for a clip that has all of them")
+    weights_before: dict[str, float] | None = Field(None, description="without the marks, where there are some")
     notes: list[str]
-    hits: list[Hit] | None = Field(None, description="unless by_video")
-    videos: list[Video] | None = Field(None, description="if by_video")
+    hits: list[Hit] | None = Field(None, description="unless by_video or then")
+    videos: list[Video] | None = Field(
+        None, description="if by_video or then: of a sequence its moments by time, and their mean as the score"
+    )
 
 
 class Cell(BaseModel):
@@ -89,6 +92,15 @@ class Map(BaseModel):
 
     columns: int
     cells: list[Cell] = Field(description="row by row; of a video, its best moment")
+
+
+class Example(BaseModel):
+    """A file that others can be like."""
+
+    example: str = Field(description="its name, for `example` of a search")
+    streams: list[str] = Field(description="by which it is compared")
+    missing: list[str] = Field(description="the other streams of the index")
+    notes: list[str]
 
 
 class Info(BaseModel):

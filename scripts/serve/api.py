@@ -17,6 +17,7 @@ from fastapi.responses import Response
 import index
 from index import Hit, Searcher, VideoHits
 from mee.errors import InputError
+from scripts.example import keep, offered
 from scripts.serve import answers, media, schema
 from scripts.serve.answers import REF, documented
 from scripts.serve.asked import key_of, name_of
@@ -40,6 +41,8 @@ FORM = {
         | {each["name"]: each["schema"] for each in schema.parameters()},
     }
 }
+EXAMPLE = {"application/octet-stream": {"type": "string", "format": "binary"}}
+NO_STORE = "no file can be an example here: the feature store of the index is not on this machine"
 DEFAULTS = {field.name: field.default for field in fields(index.Request)} | {"weights": {}, "top": TOP}
 Form = Annotated[Literal["csv", "json", "edl", "otio", "ffmpeg"], Query(description="how it is written")]
 Marks = Annotated[list[str], Query(description="keys of clips, in place of a search", max_length=MARKED)]
@@ -90,12 +93,15 @@ def _answer(request: Request, page: Page) -> Response:
         asked["also"] = [{"weight": weight, "sentence": sentence} for weight, sentence in page.request.also]
     write = _Writer(request)
     found: dict[str, Any] = {}
-    if page.request.by_video:
+    if page.request.finds_videos:
         found["videos"] = [write.video(each) for each in page.found if isinstance(each, VideoHits)]
     else:
         found["hits"] = [write.hit(each) for each in page.found if isinstance(each, Hit)]
-    places = {"count": page.count, "first": page.first, "next": page.next, "before": page.before}
-    return as_json({"query": asked, **places, "weights": {**page.weights}, "notes": [*page.notes], **found})
+    first, weights = page.request.offset + page.first, {"weights": {**page.weights}}
+    places = {"count": page.count, "first": first, "next": page.next, "before": page.before}
+    if page.weights_before:
+        weights["weights_before"] = {**page.weights_before}
+    return as_json({"query": asked, **places, **weights, "notes": [*page.notes], **found})
 
 
 @router.get("/map", **documented(answers.Map, 404, 503, query=True))
@@ -144,6 +150,20 @@ async def explain(request: Request, clip: Annotated[str, Query(description="key 
     (wanted, _), name = request_of(request.query_params.multi_items(), others=("clip",)), name_of(clip)
     hit = await run(request, lambda searcher: searcher.explain(wanted, _known(searcher, name)))
     return as_json(_Writer(request).hit(hit))
+
+
+@router.post("/examples", **documented(answers.Example, 408, 413, 503, body=EXAMPLE))
+async def give_example(
+    request: Request, name: Annotated[str, Query(description="what the file is called", max_length=1000)] = ""
+) -> Response:
+    """Take a picture, or 60 s of video or sound at most, to find clips like it; only its vectors are kept."""
+    app, content = request.app, await request.body()
+    if not await run(request, offered):
+        raise HTTPException(404, NO_STORE)
+    of = app.state.service.need()
+    made = await media.unless_gone(request, app.state.uploads.make(of, content, name))
+    key = await run(request, lambda searcher: keep(searcher, of, made, name, content))
+    return as_json({"example": key, "streams": made.streams, "missing": made.missing, "notes": made.notes})
 
 
 # ---- facts

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 
 from features.errors import InputError as FeaturesInputError
 from mee.errors import InputError
+from scripts.example import Uploads
 from scripts.serve import answers, api, clip_page, media, page, schema, security
 from scripts.serve.progress import Progress
 from scripts.serve.rendering import rendered
@@ -75,7 +76,7 @@ def create_app(service: Service, settings: Settings) -> FastAPI:
     plain: dict[str, Any] = dict.fromkeys(("docs_url", "redoc_url", "openapi_url"))  # they need a CDN
     plain |= {"redirect_slashes": False, "lifespan": media.lifespan}
     app = App(title=settings.title, description=ABOUT, version="1", **plain)
-    app.state.service, app.state.settings = service, settings
+    app.state.service, app.state.settings, app.state.uploads = service, settings, Uploads()
     for part in (api, media, page, clip_page, security):
         app.include_router(part.router)
     app.include_router(router)

@@ -18,9 +18,13 @@ from index import Facet, Hit
 from mee.errors import InputError
 from scripts.search import WEIGHTED
 
-STATE = ("token", "scale")  # of paging, not of the query
-ASKS = ("q", "also", "less", "like", "said", "written")
-CHIPS = {"also": "also", "less": "not", "like": "like", "video": "video", "said": "said", "written": "written"}
+STATE = ("token", "scale", "mark", "for")  # of paging and of buttons, not of the query
+ASKS = ("q", "also", "less", "like", "example", "said", "written", "good")
+CHIPS = {"also": "also", "less": "not", "then": "then", "like": "like", "example": "like the file"}
+CHIPS |= {"video": "video", "said": "said", "written": "written"}
+MARKS = {"good": ("fits", "fit"), "bad": ("does not fit", "do not fit"), "closer": ("closer", "are closer")}
+MOST, ABOVE = 128, 9  # clips that a request marks; hits that a clip is said to be closer than; at most
+SETTINGS = {"min_score": ("score", "{} or more"), "offset": ("after", "the best {}")}
 PARTS = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`|[()\[\]{}]|\b(?:and|or)\b""", re.DOTALL)
 LONGEST = 8192  # letters of a key
 DEEPER = dict.fromkeys("([{", 1) | dict.fromkeys(")]}", -1)
@@ -35,13 +39,29 @@ class Asked:
 
     @classmethod
     def of(cls, given: Iterable[tuple[str, str]]) -> Asked:
-        """Without empty fields, places in a list, and weights of experts that are not among the only ones."""
+        """Without empty fields, places in a list, and weights of experts that are not among the only ones.
+
+        mark=good.KEY (bad.KEY; closer.KEY.KEY…: than these) sets a mark, or takes back the same one. for=SENTENCE:
+        of which the marks are; where another one is asked, they are dropped.
+        """
+        given = [*given]
         kept = [(name, value) for name, value in given if value.strip() and name not in STATE]
         for place, (name, value) in enumerate(kept):
             if name.startswith("weights."):  # of a slider
                 kept[place] = "weights", f"{name.partition('.')[2]}={value}"
         only = {value for name, value in kept if name == "only"}
-        return cls(tuple(it for it in kept if it[0] != "weights" or not only or it[1].rpartition("=")[0] in only))
+        kept = [it for it in kept if it[0] != "weights" or not only or it[1].rpartition("=")[0] in only]
+        q = next((value for name, value in kept if name == "q"), "")
+        if dict(given).get("for", q) != q:
+            return cls(tuple(pair for pair in kept if pair[0] not in MARKS))
+        for name, value in given:
+            kept = _marked(kept, value) if name == "mark" else kept
+        return cls(tuple(kept))
+
+    @property
+    def query(self) -> str:
+        """Urlencoded."""
+        return urlencode(self.pairs)
 
     def one(self, name: str) -> str:
         """The first value of a name, or nothing."""
@@ -52,8 +72,9 @@ class Asked:
         return [value for given, value in self.pairs if given == name]
 
     def rest(self, *names: str) -> Pairs:
-        """All but these names, for hidden fields of a form."""
-        return tuple(pair for pair in self.pairs if pair[0] not in names)
+        """All but these names, for hidden fields of a form; marked clips by keys: fields change line ends."""
+        kept = (pair for pair in self.pairs if pair[0] not in names)
+        return tuple(("mark", f"{it[0]}.{key_of(it[1])}") if it[0] in ("good", "bad") else it for it in kept)
 
     def link(self, *, without: Collection[str | tuple[str, str]] = (), add: Sequence[tuple[str, str]] = ()) -> str:
         """The address of the same query, changed a little."""
@@ -93,9 +114,34 @@ class Asked:
     def title(self) -> str:
         """The query as a reader would say it."""
         words = [f"“{value}” {name}" for name in ("said", "written") for value in self.all(name)]
-        first = " ".join([*self.all("q"), *(f"like {value}" for value in self.all("like")), *words])
+        likes = [*self.all("like"), *map(_file, self.all("example"))]
+        first = " ".join([*self.all("q"), *(f"like {value}" for value in likes), *words])
         signs = (("+", "also"), ("−", "less"))
-        return first + "".join(f" {sign} {value}" for sign, name in signs for value in self.all(name))
+        first += "".join(f" {sign} {value}" for sign, name in signs for value in self.all(name))
+        return ", then ".join([first or "like what fits", *self.all("then")])
+
+
+def _marked(pairs: list[tuple[str, str]], mark: str) -> list[tuple[str, str]]:
+    """With a mark more or, if it is there, less; older comparisons make room."""
+    kind, _, clips = mark.partition(".")
+    key, *others = clips.split(".")
+    name = name_of(key)
+    if kind == "closer":
+        its = [pair for pair in pairs if pair[0] == kind and pair[1].startswith(f"{key}.")]
+        old = [*its, *((kind, f"{other}.{key}") for other in others)]
+        fresh = [] if its else [(kind, f"{key}.{other}") for other in others[:ABOVE]]
+    else:
+        old = [("good", name), ("bad", name)]
+        fresh = [] if kind not in ("good", "bad") or (kind, name) in pairs else [(kind, name)]
+    kept = [*(pair for pair in pairs if pair not in old), *fresh]
+    while len({clip for pair in kept for clip in _clips(*pair)}) > MOST and "closer" in dict(kept):
+        kept.remove(next(pair for pair in kept if pair[0] == "closer"))
+    return kept
+
+
+def _clips(kind: str, value: str) -> list[str]:
+    """Keys of clips that a mark is about."""
+    return value.split(".") if kind == "closer" else [key_of(value)] if kind in MARKS else []
 
 
 class Chip(NamedTuple):
@@ -109,14 +155,21 @@ class Chip(NamedTuple):
 def chips(asked: Asked) -> list[Chip]:
     """What was added to the sentence, and the conditions of the filter."""
     found = []
-    for name, value in asked.pairs:
+    for name, value in sorted(asked.pairs, key=lambda pair: pair[0] == "then"):
         if name in CHIPS:
             match = WEIGHTED.fullmatch(value) if name in ("also", "less") else None
-            text = f"{match[2].strip()} × {match[1]}" if match else value
+            text = f"{match[2].strip()} × {match[1]}" if match else _file(value) if name == "example" else value
             found.append(Chip(CHIPS[name], text, asked.link(without=[(name, value)])))
     found += [Chip("filter", part, asked.filtered(without=part)) for part in asked.conditions]
-    least = asked.one("min_score")
-    return [*found, Chip("score", f"{least} or more", asked.link(without=["min_score"]))] if least else found
+    for name, (kind, text) in SETTINGS.items():
+        if value := asked.one(name):
+            found.append(Chip(kind, text.format(value), asked.link(without=[name])))
+    return found
+
+
+def _file(example: str) -> str:
+    """photo.jpg~1a2b3c4d -> photo.jpg"""
+    return example.rpartition("~")[0] or example
 
 
 class Value(NamedTuple):

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
-from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request, Response
 
@@ -30,7 +29,7 @@ from scripts.serve.view import Card, Cards, absent, span
 AROUND, LINES = 4, 200  # neighbours on each side, lines
 KINDS = {"speech": "said", "text": "written"}  # streams of words
 NUMBERS = ("file_seconds", "file_bytes", "width", "height", "fps", "audio_rate")  # columns of every index
-CODECS = ("video_codec", "audio_codec")
+CODECS = ("video_codec", "audio_codec", "file_modified")  # and other texts of every index
 router = APIRouter(include_in_schema=False, prefix="/clip")
 
 
@@ -105,7 +104,8 @@ async def _answer(template: str, level: int, key: str, request: Request) -> Resp
         play=play,
         shift=play.get("start_s", 0.0) - view.card.hit.start_s,  # of lines, from the video to the player
         captions=any(line.kind == "said" for line in view.lines),
-        query=urlencode(asked.pairs),
+        query=asked.query,
+        hidden=asked.rest(),
         others=[*_others(view, asked)],
         **live(request),
     )

@@ -23,19 +23,21 @@ from fastapi.responses import Response
 import index
 from index import Hit, Searcher
 from mee.errors import InputError, count, name_id
+from scripts.example import offered
 from scripts.serve.asked import ASKS, CHIPS, Asked, chips, choices, key_of
 from scripts.serve.media import unless_gone
 from scripts.serve.progress import FileState, Progress, State
 from scripts.serve.rendering import colours, rendered
 from scripts.serve.schema import query_of, request_of
-from scripts.serve.service import NOT_YET, NOTHING, TOP, Busy, NotYet, Page, Service
-from scripts.serve.view import Card, Cards
+from scripts.serve.service import APART, NOT_YET, NOTHING, TOP, Busy, NotYet, Page, Service
+from scripts.serve.view import Card, Cards, marks
 
 router = APIRouter(include_in_schema=False)
 SHOWN, VALUES, KEPT = 24, 8, 64  # clips on the first page, values of a column, filters whose facets are kept
 FILES = 100  # on a page
 NOT_READ = "this is known where mee open reads the library; plain mee serve shows an index as it is"
-HIDDEN = ("streams", "start_s", "end_s", "file_seconds", "file_bytes", "width", "audio_rate")  # filters know them
+HIDDEN = ["streams", "start_s", "end_s", "file_seconds", "file_bytes", "file_modified", "width", "audio_rate"]
+ORDERS = {"date": "newest first", "length": "shortest first", "name": "by name"}
 FIRST = ("duration", "video_codec", "audio_codec", "height", "fps", "video")  # after the columns of the user
 EXAMPLES = {
     "appearance": "a person outdoors",
@@ -63,6 +65,7 @@ class Library:
     videos: int
     streams: list[Stream]
     first: list[Hit]  # some clips, evenly spread
+    takes_files: bool = False  # as examples
     facets: dict[Any, list[index.Facet]] = field(default_factory=dict)  # by what is filtered
 
     @property
@@ -140,11 +143,13 @@ async def _answer(template: str, request: Request, asked: Asked) -> Response:
     except InputError as problem:
         status, error = 400, str(problem)
         wrong = error.startswith("the filter ")
-    hidden = asked.rest("q", "only", "where", "by_video", "fold", "view", *library.words)
+    fields = ("q", "only", "where", "by_video", "fold", "view", "offset", "min_score", "sort", "within")
+    hidden = asked.rest(*fields, *library.words)
     if error and not wrong:  # what cannot be seen in the form is not asked for again
-        hidden = tuple(pair for pair in hidden if pair[0] in CHIPS)
+        hidden = tuple(pair for pair in hidden if pair[0] in (*CHIPS, "mark", "closer"))
     shown: dict[str, Any] = {"library": library}
     shown |= {"asked": asked, "error": error, "wrong": wrong, "hidden": hidden, "chips": chips(asked)}
+    shown["marks"] = marks(asked)
     shown |= {"choices": choices(facets, asked)} | _shown(request, asked, library, page) | live(request, library)
     shown["columns"] = columns
     if columns > 1:
@@ -243,40 +248,51 @@ async def parts(request: Request) -> Response:
 def _shown(request: Request, asked: Asked, library: Library, page: Page | None) -> dict[str, Any]:
     """What templates show of an answer; None: there is none."""
     if page is None:
-        return dict.fromkeys(("groups", "notes", "weights"), ()) | dict.fromkeys(
-            ("by_video", "status", "more"), ""
+        return dict.fromkeys(("groups", "notes", "weights", "before"), ()) | dict.fromkeys(
+            ("by_video", "status", "more", "scored"), ""
         )
     media = request.app.state.settings.videos is not None
     progress, view = request.app.state.settings.progress, "&view=map" if asked.one("view") == "map" else ""
     cards = Cards(page.request, library.names, query=query_of(page.request) + view, media=media, progress=progress)
     scale = cards.scale((hit for one in page.found for hit in one.hits), request.query_params.get("scale", ""))
     return {
-        "groups": [(one, [*map(cards.card, one.hits)]) for one in page.found],
+        "groups": [
+            (one, [cards.card(hit, not (number and page.request.then)) for number, hit in enumerate(one.hits)])
+            for one in page.found
+        ],
         "zero": cards.zero,
-        "by_video": page.request.by_video,
+        "by_video": page.request.finds_videos,
+        "scored": cards.scored,
         "status": _status(page),
-        "notes": [note for note in page.notes if note != NOTHING],  # which the status says
+        "notes": [note for note in page.notes if note not in (NOTHING, APART)],  # which the status says
         "more": asked.link(add=[("token", page.next), ("scale", scale)]) if page.next else "",
         "weights": page.weights,
-        "top": max([1.0, *page.weights.values()]),
+        "before": page.weights_before,
+        "top": max([1.0, *page.weights.values(), *page.weights_before.values()]),
     }
 
 
 def _status(page: Page) -> str:
     """How much was found, and in which order; or what to do."""
-    wanted, noun = page.request, "video" if page.request.by_video else "moment"
+    wanted, noun = page.request, "video" if page.request.finds_videos else "moment"
+    sequence = f" with this sequence within {wanted.within:g} s" if wanted.then else ""
+    if not page.count and wanted.offset:
+        return f"No more {noun}s{sequence}"
+    if not page.count and wanted.then:
+        return f"{APART[0].upper()}{APART[1:]}: allow more seconds, or take a filter or a stream away"
     if not page.count:
         return f"No {noun} fits: take a filter or a stream away, or use other words"
     last = page.first + len(page.found) - 1
-    order = "by time" if not wanted.asks else "by their best moment" if wanted.by_video else "best first"
-    best = "the best " if page.count == wanted.top and wanted.asks else ""
+    ranked = "by their best moment" if wanted.by_video and not wanted.then else "best first"
+    order = ORDERS.get(wanted.sort, ranked if wanted.asks else "by time")
+    best = f"the {'next' if wanted.offset else 'best'} " if page.count == wanted.top and wanted.asks else ""
     part = f"{last:,} of {best}" if last < page.count else best.capitalize()
-    return f"{part}{count(page.count, noun)}, {order}"
+    return f"{part}{count(page.count, noun)}{sequence}, {order}"
 
 
 async def _facets(service: Service, library: Library, wanted: index.Request) -> list[index.Facet]:
     """Values to filter by. They follow from the filter alone, and are kept while the library is what is served."""
-    key = (wanted.where, wanted.video, wanted.said, wanted.written, wanted.like)
+    key = (wanted.where, wanted.video, wanted.said, wanted.written, wanted.like, wanted.bad)
     if key not in library.facets:
         found = await service.run(lambda searcher: index.facets(searcher.video_index, wanted, most=VALUES))
         if len(library.facets) >= KEPT:
@@ -315,4 +331,4 @@ def _counted(searcher: Searcher) -> tuple[Any, Library]:
         some = table.select(["clip_id", "video", "start_s", "end_s"]).take(pa.array(rows, pa.int64())).to_pylist()
         first += [Hit(0, row["clip_id"], row["video"], row["start_s"], row["end_s"], 0.0, {}) for row in some]
     streams = [Stream(name, colour, have[name]) for name, colour in colours(names).items()]
-    return snapshot, Library(len(snapshot), len(videos), streams, first)
+    return snapshot, Library(len(snapshot), len(videos), streams, first, offered(searcher))

@@ -27,7 +27,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"clock": clock, "short": short, "number": number, "left": left}
+    made.filters |= {"clock": clock, "short": short, "number": number, "left": left, "later": later}
     made.globals |= {"count": count}
     return made
 
@@ -63,6 +63,15 @@ def left(seconds: float) -> str:
         return "less than a minute left"
     minutes = round(seconds / 60)
     return f"about {count(minutes, 'minute') if minutes < 90 else count(round(minutes / 60), 'hour')} left"
+
+
+def later(seconds: float) -> str:
+    """then, 12 s later"""
+    return (
+        f"then, {clock(seconds, 0) if seconds >= 60 else f'{seconds:.3g} s'} later"
+        if seconds > 0.05
+        else "then, at once"
+    )
 
 
 def _finalize(value: Any) -> Any:

@@ -18,12 +18,12 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from index import Request
 from mee.errors import InputError, did_you_mean, name_id
 from scripts.search import WEIGHTED, term_of
-from scripts.serve.asked import key_of, name_of
+from scripts.serve.asked import MOST, key_of, name_of
 from scripts.serve.service import TERMS, TOP
 
 SIZE = 24  # hits on a page, by default
 NAMES = 64  # experts that a request names, at most
-MARKS = 64  # clips that a request marks, at most
+OFFSET = 10_000  # of the best that are passed over, at most
 RENAMED = {"q": "sentence"}  # names in addresses of fields
 LISTS = ("also", "less", "then", "only", "good", "bad", "closer", "weights")
 FLAG = re.compile(r"--(said|written|min-score|less|then|within|bad|closer)\b")
@@ -55,10 +55,10 @@ class Search(BaseModel):
     within: float = Field(60.0, ge=0, description="seconds from one moment to the next, at most, with then")
     like: Name | None = Field(None, description="id of a clip, or a video: find clips like it")
     example: Name | None = Field(None, description="name of an example that was given: find clips like it")
-    good: list[Name] = Field([], max_length=MARKS, description="ids of clips that fit")
-    bad: list[Name] = Field([], max_length=MARKS, description="ids of clips that do not fit; they are not found")
+    good: list[Name] = Field([], max_length=MOST, description="ids of clips that fit")
+    bad: list[Name] = Field([], max_length=MOST, description="ids of clips that do not fit; they are not found")
     closer: list[Annotated[list[Name], Field(min_length=2, max_length=2)]] = Field(
-        [], max_length=MARKS // 2, description="pairs of ids of clips: the first is closer to what is meant"
+        [], max_length=MOST, description="pairs of ids of clips: the first is closer to what is meant"
     )
     only: list[Name] = Field([], max_length=NAMES, description="compare by these experts only")
     weights: dict[Name, Annotated[float, Field(ge=0)]] = Field(
@@ -70,8 +70,10 @@ class Search(BaseModel):
     written: Sentence | None = Field(None, description="only clips in whose picture these words are written")
     top: int = Field(TOP, ge=1, le=TOP, description="how many hits, or videos, are ranked in all")
     size: int = Field(SIZE, ge=1, le=TOP, description="how many of them come at a time")
-    offset: int = Field(0, ge=0, le=1_000_000, description="how many of the best are passed over")
-    sort: Literal["score", "date", "length", "name"] = Field("score", description="how the best are sorted")
+    offset: int = Field(0, ge=0, le=OFFSET, description="how many of the best are passed over")
+    sort: Literal["score", "date", "length", "name"] = Field(
+        "score", description="how the best are sorted; ranks are by score"
+    )
     fold: bool = Field(False, description="of clips that look and sound alike only the best, and how many")
     min_score: float | None = Field(None, description="only hits that score so much or more")
     by_video: bool = Field(False, description="find videos: each once, with its best moments")

@@ -1,6 +1,7 @@
 """Security: who may ask, under which name, how much at once; and what browsers may do with the answers.
 
     Host, one that is allowed -> no other site asks -> token -> body of 64 KiB at most -> the app -> headers
+                                                             (of a file: 20 MiB)
 
 A page of another site cannot read answers (no CORS), cannot ask at all where its browser says so, and cannot get
 here by a name of its own (DNS rebinding): Host is compared with a list. The token comes as `Authorization:
@@ -16,6 +17,7 @@ import logging
 import re
 import traceback
 from collections.abc import Collection
+from contextlib import nullcontext
 from secrets import compare_digest
 from typing import final
 from urllib.parse import parse_qsl
@@ -28,7 +30,12 @@ from scripts.serve.rendering import rendered
 
 log = logging.getLogger(__name__)
 router = APIRouter(include_in_schema=False)
-BODY, BODY_S = 64 << 10, 20.0  # bytes of a body, seconds for all of it to arrive: at most
+BODY, FILE, AT_ONCE = 64 << 10, 20 << 20, 4  # bytes of a body, and of one that is a file; so many of these at once
+FILES = "/api/examples"  # where bodies are files
+BODY_S, FILE_S = 20.0, 120.0  # for all of it to arrive
+TOO_LONG = f"the body is longer than {BODY >> 10} KiB; ask for less at a time"
+TOO_LARGE = f"the file is larger than {FILE >> 20} MiB; cut out the moment that you mean"
+BUSY = "other files are read at this moment; ask again in 10 s"
 COOKIE = "mee"
 HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^\s:\[\]/@?#\\]+?)\.?(?::\d{0,5})?")
 OWN_PATH = re.compile(r"/(?![/\\])[!-\[\]-~]{0,8000}")  # of this origin, however a browser reads it
@@ -91,6 +98,7 @@ class Guard:
         self.app = app
         self.hosts = frozenset(map(host_of, hosts)) - {""}
         self.token = None if token is None else token.encode()
+        self.files = asyncio.Semaphore(AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -98,7 +106,7 @@ class Guard:
             if scope["type"] == "lifespan":
                 await self.app(scope, receive, send)
             return
-        started = False
+        started, file = False, scope["path"] == FILES
 
         async def send_safely(message: Message) -> None:
             nonlocal started
@@ -112,9 +120,12 @@ class Guard:
 
         try:
             self._check(scope)
-            if scope["method"] not in ("GET", "HEAD") or _has_body(scope):
-                receive = await _whole(receive)
-            await self.app(scope, receive, send_safely)
+            if file and self.files.locked():
+                raise _Refused(503, BUSY, Retry_After="10", Connection="close")
+            async with self.files if file else nullcontext():
+                if scope["method"] not in ("GET", "HEAD") or _has_body(scope):
+                    receive = await _whole(receive, FILE if file else BODY)
+                await self.app(scope, receive, send_safely)
         except _Refused as refused:
             response = refusal(scope, refused.status, refused.sentence, **refused.headers)
             await response(scope, receive, send_safely)
@@ -170,19 +181,19 @@ def _has_body(scope: Scope) -> bool:
     return any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
 
 
-async def _whole(receive: Receive) -> Receive:
-    """Read the body, and give it again; it is small."""
+async def _whole(receive: Receive, most: int) -> Receive:
+    """Read the body, and give it again."""
     body = bytearray()
     try:
-        async with asyncio.timeout(BODY_S):
+        async with asyncio.timeout(BODY_S if most == BODY else FILE_S):
             more = True
             while more:
                 message = await receive()
                 if message["type"] != "http.request":  # the client has gone: nobody reads this
                     raise _Refused(400, "the body was cut short")
                 body += message.get("body", b"")
-                if len(body) > BODY:
-                    sentence = f"the body is longer than {BODY >> 10} KiB; ask for less at a time"
+                if len(body) > most:
+                    sentence = TOO_LONG if most == BODY else TOO_LARGE
                     raise _Refused(413, sentence, Connection="close")
                 more = message.get("more_body", False)
     except TimeoutError:

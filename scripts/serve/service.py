@@ -25,6 +25,7 @@ from typing import Any, TypeVar, final
 
 from index import Hit, Request, Searcher, VideoHits
 from mee.errors import InputError
+from scripts.search import passed_over
 from scripts.serve.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ PAUSES = 8  # parts of a turn; the next one may wait for half of them
 AGAIN_S = 2.0  # between attempts to read an index that could not be read
 STOPS = "the server stops"
 NOT_YET = "nothing can be searched for yet; the first moments come within a minute"
+APART = "no video has moments for all parts in this order, each soon enough after the one before"
 NOTHING = "no clip fits the filters and has a stream of the experts searched with"
 TOKEN = re.compile(r"([A-Za-z0-9_-]{16})\.([0-9]{1,4})")
 
@@ -78,6 +80,7 @@ class Page:
     next: str | None = None  # token of the following page
     before: str | None = None  # token of the page before
     weights: Mapping[str, float] = field(default_factory=dict)  # of the experts; {} of a list
+    weights_before: Mapping[str, float] = field(default_factory=dict)  # those marks; {}: there are none
     notes: Sequence[str] = ()  # sentences for the user, such as of words that the model never read
 
 
@@ -352,14 +355,20 @@ class Service:
         """A whole answer, with what the user should know."""
         searcher = self.need()
         notes = searcher.text.unread_of(request.sentences).notes("sentences") if request.sentences else []
-        if not found and request.min_score is not None:
+        if not found and (few := passed_over(searcher, request)):
+            notes.append(few)
+        elif not found and request.min_score is not None:
             notes.append(f"nothing scores {request.min_score:g} or more")
         elif not found:
-            notes.append(NOTHING)
+            notes.append(APART if request.then else NOTHING)
         if self._stale:
             notes.append("the index has changed and cannot be read; these hits are of the index as it was before")
-        notes, weights = [note.removeprefix("note: ") for note in notes], searcher.weights(request)
-        return Page(request=request, found=found, count=len(found), weights=weights, notes=notes)
+        notes, now, before = [note.removeprefix("note: ") for note in notes], searcher.weights(request), {}
+        if request.good or request.bad or request.closer:
+            with suppress(InputError):  # nothing is asked but the marks
+                before = searcher.weights(replace(request, good=(), bad=(), closer=()))
+        both: dict[str, Any] = {"weights": now, "weights_before": before}
+        return Page(request=request, found=found, count=len(found), notes=notes, **both)
 
 
 def _check_size(request: Request, size: int) -> None:

@@ -49,6 +49,9 @@ def searchers(make_index):
         gallery = random_gallery(60, 3, layout=layout, doubled=0.2)
         offsets = {"method": "nnn"} if layout is RULES[1] else None
         columns = {"number": range(60), **({"offset": np.linspace(-1, 1, 60)} if offsets else {})}
+        columns["end_s"] = [n + 5.0 + n % 3 for n in range(60)]
+        columns["file_modified"] = [None if n // 4 == 3 else f"2024-0{1 + n // 4 % 5}-01" for n in range(60)]
+        columns["file_seconds"] = [None if n // 4 == 7 else n // 4 * 7 % 5 + 30.0 for n in range(60)]
         made.append(searcher_of(make_index(gallery, layout=layout, offsets=offsets, **columns)))
     return made
 
@@ -112,6 +115,59 @@ def test_words_that_are_asked_for_are_told_where_a_clip_has_them(searchers):
         assert searcher.explain(lists, other.clip_id) == replace(
             other, rank=better + 1, score=0, experts={}, words={}
         )
+
+
+ORDERED = (
+    {}, {"by_video": True, "moments": 2}, {"min_score": 0.0},
+    {"by_video": True, "min_score": 0.0, "where": "number > 9"},
+    {"sentence": None, "said": "1 of"}, {"sentence": None, "said": "1 of", "by_video": True},
+)  # fmt: skip
+
+
+def in_order(found, sort, index):
+    """By the facts of each clip, or of the file of a video."""
+
+    def key(one):
+        first = one.hits[0]
+        columns, file = index.facts(first.clip_id)["columns"], one is not first
+        value = {
+            "date": columns["file_modified"] and -int(columns["file_modified"].replace("-", "")),
+            "length": columns["file_seconds"] if file else first.end_s - first.start_s,
+        }.get(sort, 0)
+        return value is None, value or 0, first.video, first.start_s, first.clip_id
+
+    return sorted(found, key=key)
+
+
+@pytest.mark.parametrize("fields", ORDERED, ids=str)
+@pytest.mark.parametrize("sort", ["score", "date", "length", "name"])
+def test_what_is_passed_over_and_how_the_rest_is_sorted(searchers, fields, sort):
+    for searcher in searchers[len(RULES) :]:
+        request = Request(**{"sentence": "a dog", "sort": sort, **fields})
+        every = listed(searcher, replace(request, top=EVERY, sort="score"))
+        assert [one.rank for one in every] == list(range(1, len(every) + 1))
+        if not request.asks and sort != "score":
+            listing = in_order(every, sort, searcher.video_index)
+            every = [replace(one, rank=rank) for rank, one in enumerate(listing, 1)]
+        for offset, top in ((0, 4), (3, 5), (len(every) - 1, 9), (len(every), 2)):
+            part = every[offset : offset + top]
+            expected = in_order(part, sort, searcher.video_index) if sort != "score" else part
+            asked = replace(request, offset=offset, top=top)
+            assert listed(searcher, asked) == expected
+            assert request.by_video or all(searcher.explain(asked, hit.clip_id) == hit for hit in expected)
+
+
+def test_an_index_that_does_not_know_its_files_is_not_sorted_by_them(make_index, says):
+    searcher, refused = searcher_of(make_index(random_gallery(9))), []
+    assert len(listed(searcher, Request(sentence="a dog", sort="length"))) == 9
+    for fields in ({"sort": "date"}, {"sort": "length", "by_video": True}, {"sort": "size"}):
+        for refuse in (lambda one: searcher.search([one]), searcher.check):
+            with pytest.raises(InputError) as caught:
+                refuse(Request(sentence="a dog", **fields))
+        refused.append(str(caught.value))
+    says("\n".join(refused))
+    empty = searcher_of(make_index(random_gallery(0)))
+    assert listed(empty, Request(sentence="a dog", sort="date", offset=3)) == []
 
 
 @pytest.mark.parametrize("kind", ["fastscan", "certified"])

@@ -83,10 +83,14 @@ def test_a_version_changes_with_the_file_its_streams_and_what_made_them():
         assert not set(other) & set(before)
     assert versions(made, **{**known, "sound": "present"})[0] == before[0]
     assert list(facts_of(source({"sight": "1"}), ("sight",)).columns) == ["video", "start_s", "end_s", "version"]
-    rows = facts_of(source({"sight": "1"}, file_bytes=[0, 7], width=[None, 8]), ("sight",))
+    times = {"file_mtime": [1714521600.9, None]}
+    rows = facts_of(source({"sight": "1"}, file_bytes=[0, 7], width=[None, 8], **times), ("sight",))
     assert rows["file_bytes"].isna().tolist() == [True, False]  # an import knows of no file
     kinds = {name: str(rows[name].dtype) for name in FILE if name in rows}
-    assert kinds == {"file_bytes": "Int64", "width": "Int64"}
+    assert kinds == {"file_bytes": "Int64", "width": "Int64", "file_modified": "string"}
+    assert rows["file_modified"].fillna("-").tolist() == ["2024-05-01 00:00:00", "-"]  # in UTC
+    for none in ([None, None], [1e300, -1e17]):
+        assert facts_of(source({"sight": "1"}, file_mtime=none), ("sight",))["file_modified"].isna().all()
 
 
 def test_any_source_is_followed_from_python(tmp_path, model, make_source):

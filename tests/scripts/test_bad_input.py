@@ -217,6 +217,9 @@ QUERIES = [
     (["up", "--also=-1*on"], "--also: the weight of '-1*on' must be above 0; --less is for"),
     (["up", "--less", "0.5*"], "--less: '0.5*' has no sentence; write it like '0.5*at night'"),
     (["up", "--less", " "], "has no sentence"), (["up", "--also", "1e308*on", "--less", "1e308*off"], "'on'"),
+    (["up", "--then", " "], "a sentence is empty"), (["up", *["--then", "on"] * 4], "at most 4 moments, got 5"),
+    (["--said", "x", "--then", "up"], "what comes first"), (["up", "--within", "-1"], "--within is a number"),
+    (["up", "--then", "on", "--within", "nan"], "--within is a number of seconds from 0, got nan"),
     (["up", "--video", "\udcff.mp4"], "--video '\\udcff.mp4' is not UTF-8 text"),
     (["up", "--export", "cuts.avi"], "--export is written as .csv or"), (["--export", "a.csv"], "of one search"),
 ]  # fmt: skip

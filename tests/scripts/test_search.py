@@ -10,6 +10,7 @@ from index.hit import Hit, Share, VideoHits
 from index.request import Request
 from mee.errors import InputError
 from scripts.search import main, print_hits
+from tests.scripts.serve.conftest import build
 
 
 @pytest.fixture
@@ -40,18 +41,18 @@ KEYS = {"query", "words", "rank", "clip_id", "video", "start_s", "end_s", "score
 
 
 def test_hits_are_a_table_or_json_and_add_up(search, hits):
-    out, err = search("something moves", "--top", 3)
+    out, err = search("number 3 moves", "--top", 3)
     first, header, *rows = [line.rstrip() for line in out.splitlines() if line.strip()]
-    assert first == '"something moves"'
+    assert first == '"number 3 moves"'
     assert header.split() == ["#", "video", "moment", "score", "appearance", "motion", "audio", "face"]
     assert [row.split()[0] for row in rows] == ["1", "2", "3"]
     assert err == ""
-    found = hits("something moves", "--top", 4)
+    found = hits("number 3 moves", "--top", 4)
     assert [hit["rank"] for hit in found] == [1, 2, 3, 4]
     assert [hit["score"] for hit in found] == sorted((hit["score"] for hit in found), reverse=True)
     for hit in found:
         shares = hit["experts"].values()
-        assert (set(hit), hit["query"], hit["offset"]) == (KEYS, "something moves", 0)
+        assert (set(hit), hit["query"], hit["offset"]) == (KEYS, "number 3 moves", 0)
         assert sum(share["contribution"] for share in shares) == pytest.approx(hit["score"], abs=1e-5)
         held = sum(share["weight"] for share in shares)  # what the clip lacks has the rest, and adds nothing
         assert held == pytest.approx(1, abs=1e-5) if len(shares) == 4 else 0 < held < 1
@@ -189,29 +190,68 @@ def test_where_and_video(hits, search):
 
 
 def test_least_score(hits, search):
-    whole = hits("something moves", "--top", 5)
+    whole = hits("number 3 moves", "--top", 5)
     least = whole[2]["score"]
-    assert hits("something moves", "--top", 5, "--min-score", least) == whole[:3]
-    videos = hits("something moves", "--by-video", "--min-score", least)
+    assert hits("number 3 moves", "--top", 5, "--min-score", least) == whole[:3]
+    videos = hits("number 3 moves", "--by-video", "--min-score", least)
     assert [moment["clip_id"] for video in videos for moment in video["moments"]] == [
         hit["clip_id"] for hit in whole[:3]
     ]
     for more in ((), ("--json",)):
-        said = search("something moves", "--min-score", 5, *more).err
-        assert said == 'nothing scores 5 or more for "something moves"\n'
+        said = search("number 3 moves", "--min-score", 5, *more).err
+        assert said == 'nothing scores 5 or more for "number 3 moves"\n'
     for fields in ({"said": "x", "min_score": 1.0}, {"sentence": "x", "min_score": float("nan")}):
         with pytest.raises(InputError, match="--min-score is a number"):
             Request(**fields)
 
 
+def test_what_is_passed_over_and_another_order(hits, search, says):
+    whole = hits("number 3 moves", "--top", 99)
+    flags = ("number 3 moves", "--offset", 2, "--top", 4)
+    assert hits(*flags) == whole[2:6]
+    by_date = hits(*flags, "--sort", "date")  # all files are of one time, or nearly
+    assert sorted(hit["rank"] for hit in by_date) == [3, 4, 5, 6]
+    assert hits(*flags, "--sort", "name") == sorted(whole[2:6], key=lambda hit: hit["video"])
+    lengths = [hit["end_s"] - hit["start_s"] for hit in hits(*flags, "--sort", "length")]
+    assert lengths == sorted(lengths)
+    videos = hits(*flags, "--by-video", "--sort", "name")
+    assert [video["rank"] for video in videos] == [hit["rank"] for hit in hits(*flags, "--sort", "name")]
+    least = whole[4]["score"]
+    assert hits(*flags, "--min-score", least) == whole[2:5]
+    assert title(search(*flags, "--sort", "name")) == '"number 3 moves", after the best 2, by name'
+    newer = 'file_modified >= "2020" and file_modified.startswith("20")'
+    assert len(hits("number 3 moves", "--top", 99, "--where", newer)) == len(whole)
+    nothing = [search("number 3 moves", "--offset", 20, *more) for more in ((), ("--by-video", "--json"))]
+    nothing += [search("number 3 moves", "--offset", 9, "--min-score", least)]
+    nothing += [search("number 3 moves", "--offset", 9, "--where", "duration > 1000")]
+    says("\n".join(each.err.strip() for each in nothing))
+
+
+def test_an_address_of_the_page_is_a_search(hits, search, world, fails, says):
+    expected = hits("up", "--less", "number 3", "--only", "motion", "audio", "--top", 5)
+    address = "?q=up&less=number+3&only=motion&only=audio&top=5&size=2"
+    for place in ("", "http://127.0.0.1:1/", "https://archive.example.org/hits"):  # nothing is fetched
+        assert hits(place + address) == expected
+        assert hits(place + address, "--top", 2) == expected[:2]
+    assert title(search(address)) == '"up" - "number 3"'
+    assert [hit["query"] for hit in hits("?what=up", "--top", 1)] == ["?what=up"]
+    refused = [fails(main, world.index, "?q=up", "--only", "audio")]
+    refused += [fails(main, world.index, "?q=up&closer=x.*")]
+    refused += [fails(main, world.index, "?example=x&where=True")]
+    says("\n".join(refused))
+
+
 def test_what_is_not_read_of_sentences_is_said_once_a_run(search, own):
-    long = "something moves " * 40
+    long = "number 3 moves " * 40
     for model in ((), ("--model", own.model)):
-        said = search(*model, stdin=f"{long}\nsomething moves\n{long} up\nxyzzy qqq\n").err
+        said = search(*model, stdin=f"{long}\nnumber 3 moves\n{long} up\nxyzzy qqq\nthe of\nit moves qqq").err
         assert said.splitlines() == [
-            "note: 2 of 4 sentences are longer than 64 tokens and are cut",
-            "note: 1 of 4 sentences have no content word that the model knows, so their hits mean little: "
+            "note: 2 of 6 sentences are longer than 64 tokens and are cut",
+            "note: 1 of 6 sentences have only very common words, so their hits mean little: 'the of'",
+            "note: 1 of 6 sentences have no content word that the model knows, so their hits mean little: "
             "'xyzzy qqq'",
+            "note: 1 of 6 sentences have words that the model does not know, so what these add means little: "
+            "'qqq'",
         ]
 
 
@@ -223,6 +263,33 @@ def test_by_video(hits, search):
         assert (video["rank"], video["moments"][0]["rank"]) == (rank, 1)
         assert video["score"] == video["moments"][0]["score"]
     assert len(search("up", "--top", 4, "--by-video")[0].strip().splitlines()) == 2 + 4
+
+
+@pytest.fixture
+def long(tmp_path, model_config, make_source):
+    """An index of two videos of six clips, ten seconds each."""
+    return build(tmp_path, 0, ["a.mp4", "b.mp4"], model_config, lambda names: make_source(names, 6, missing=0.0))
+
+
+def test_one_moment_after_another(long, prints, says, monkeypatch, tmp_path):
+    flags = (long, "a dog", "--then", "rain falls", "--within", "15")
+    first, header, *rows = prints(main, *flags, "--export", tmp_path / "a.csv").out.splitlines()[:6]
+    assert (first, header.split()[:5]) == ('"a dog", then "rain falls"', ["#", "video", "mean", "moment", "score"])
+    found = [json.loads(line) for line in prints(main, *flags, "--json").out.splitlines()]
+    assert [row.split()[2] for row in rows[::2]] == [f"{one['score']:.3f}" for one in found]
+    for one in found:
+        before, after = one["moments"]
+        assert one["score"] == pytest.approx((before["score"] + after["score"]) / 2)
+        assert 0 <= after["start_s"] - before["end_s"] <= 15
+    names = [moment["clip_id"] for one in found for moment in one["moments"]]
+    wanted = cut_list(VideoIndex.open(long).moments(names), "csv", title=first)
+    assert (tmp_path / "a.csv").read_bytes().decode() == wanted
+    monkeypatch.setattr("sys.stdin", io.StringIO("a dog\n"))
+    assert (
+        prints(main, long, "--then", "rain falls", "--within", "15", "--json").out.splitlines()[0].startswith("{")
+    )
+    said = [prints(main, *flags, *more).err for more in (["--where", "start_s == 10"], ["--min-score", "9"])]
+    says("".join(said))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 // The form: searches when it is sent, when a box is ticked, and while a slider is moved.
 
+import { leave } from "./player.js";
 import { answering, show } from "./search.js";
 
 const form = document.getElementById("search");
@@ -33,7 +34,7 @@ function search(event) {
 form?.addEventListener("submit", search);
 document.addEventListener("change", (event) => {
   const { target } = event;
-  if (target.form === form && target.type === "checkbox") search(event);
+  if (target.form === form && target.matches("[type=checkbox], [type=number], select")) search(event);
   else if (target.type === "range" && target.form?.id === "weights") {
     timer = clearTimeout(timer);
     show(weighted());
@@ -47,10 +48,16 @@ document.addEventListener("input", ({ target }) => {
     show(weighted(), { push: false, only: ["status", "results"] });
   }, SLIDE_MS);
 });
-document.addEventListener("submit", (event) => {
-  if (event.target.id !== "weights" || !answering()) return;
+document.addEventListener("submit", async (event) => {
+  const { target, submitter } = event;
+  if (!["weights", "judge"].includes(target.id) || !answering()) return;
   event.preventDefault();
-  show(weighted());
+  if (target.id === "weights") return show(weighted());
+  const mark = Object.assign(document.createElement("input"), { type: "hidden", name: "mark", value: submitter.value });
+  target.append(mark); // the next mark may come before this one is answered
+  const query = new URLSearchParams(new FormData(target)).toString();
+  await leave();
+  show(query);
 });
 
 // beside the results there is room for all of it; styles show it where scripts do not run

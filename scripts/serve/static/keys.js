@@ -76,6 +76,7 @@ function search() {
 const press = (selector) => (clip) => clip?.querySelector(selector)?.click();
 const HITS = {
   ArrowLeft: go, ArrowRight: go, ArrowUp: go, ArrowDown: go, s: similar, m: () => press("input.mark")(focused()),
+  g: () => press(".good")(focused()), b: () => press(".bad")(focused()), c: () => press(".closest")(focused()),
   " ": () => document.activeElement.matches(".hit a.open") && scrub(document.activeElement),
 };
 const EVERYWHERE = {
@@ -83,6 +84,7 @@ const EVERYWHERE = {
 };
 const CLIP = {
   " ": toggle, r: press(".replay"), l: press(".loop"), m: press("input.mark"),
+  g: press(".good"), b: press(".bad"),
   "[": press("a[rel=prev]"), "]": press("a[rel=next]"),
 };
 

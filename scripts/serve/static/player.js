@@ -184,7 +184,16 @@ for (const clip of document.querySelectorAll("main .clip")) attach(clip);
 const asked = /^#clip=([\w-]+)$/.exec(location.hash);
 if (asked) show(history.state?.clip ?? `/clip/${asked[1]}${location.search}`, false);
 
-// ---- for keys.js
+// ---- for keys.js and form.js
+
+/** Close the dialog, if it is open, until the address is that of the page again. */
+export async function leave() {
+  if (!dialog.open) return;
+  const closed = new Promise((done) => dialog.addEventListener("close", done, { once: true }));
+  dialog.close();
+  await closed;
+  await leaving;
+}
 
 /** The clip in the open dialog, or of this page. */
 export const shown = () => (dialog.open ? body : document).querySelector(".clip");

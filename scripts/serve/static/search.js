@@ -4,7 +4,7 @@
 // After hits were replaced or added, `document` gets "mee:hits".
 
 const UNREACHABLE = "The server does not answer; start mee serve again, then search again.";
-const FIELDS = ["q", "said", "written"]; // that are not part of what is replaced
+const FIELDS = ["q", "said", "written", "min_score", "sort"]; // that are not part of what is replaced
 let pending = new AbortController();
 let shown = location.search;
 
@@ -19,23 +19,36 @@ export async function show(query, { push = true, only = null, top = false } = {}
   const answer = await part(query);
   if (!answer) return;
   const focused = document.activeElement;
+  const place = hits().indexOf(focused.closest(".hit"));
   for (const fresh of [...answer.body.children]) {
     const old = document.getElementById(fresh.id);
     if (!old || (only && !only.includes(fresh.id))) continue;
-    if (fresh.id === "status") say(fresh.textContent);
+    if (fresh.id === "status") say(fresh);
     else old.replaceWith(fresh);
   }
   document.title = answer.title;
   document.getElementById("title").textContent = answer.title.replace(/ – MEE$/, "");
-  shown = `?${query}`;
+  shown = push ? `?${document.getElementById("asked").dataset.query}` : `?${query}`; // without what buttons sent
   if (push && location.search !== shown) history.pushState(null, "", `/${shown}`);
   if (!focused.isConnected) {
-    const next = document.getElementById(focused.id) ?? document.getElementById("results");
+    const hit = focused.matches(".open, .judge *") ? again(focused, place) : null;
+    const next = hit ?? document.getElementById(focused.id) ?? document.getElementById("results");
     next.focus({ preventScroll: true });
+    hit?.scrollIntoView({ block: "nearest" });
     if (next.type === "text") next.selectionStart = next.value.length; // go on writing
   }
   if (top) scrollTo(0, 0);
   document.dispatchEvent(new Event("mee:hits"));
+}
+
+const hits = () => [...document.querySelectorAll("#hits .hit")];
+
+/** What has the focus in a hit, in the same hit of a new list, or in the one that is where it was. */
+function again(focused, place) {
+  const all = hits();
+  const { key } = focused.closest(".hit").dataset;
+  const hit = all.find(({ dataset }) => dataset.key === key) ?? all[Math.min(place, all.length - 1)];
+  return hit?.querySelector(`.${focused.classList[0]}`) ?? hit?.querySelector(".open");
 }
 
 /** Add the following hits of the list, and go to the first of them. */
@@ -48,7 +61,7 @@ async function more(link) {
   document.getElementById("hits").append(...next);
   if (follows) link.closest(".more").replaceWith(follows);
   else link.closest(".more").remove();
-  say(answer.getElementById("status").textContent);
+  say(answer.getElementById("status"));
   next[0].querySelector("a").focus({ preventScroll: true });
   document.dispatchEvent(new Event("mee:hits"));
 }
@@ -88,9 +101,9 @@ function fail(sentence, before = document.getElementById("results").firstElement
   note.scrollIntoView({ block: "nearest" });
 }
 
-function say(sentence) {
+function say(fresh) {
   const status = document.getElementById("status");
-  if (status.textContent !== sentence) status.textContent = sentence;
+  if (status.textContent !== fresh.textContent) status.replaceChildren(...fresh.childNodes);
 }
 
 document.addEventListener("click", (event) => {

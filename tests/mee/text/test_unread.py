@@ -58,17 +58,35 @@ def test_the_smallest_limit_that_cuts_is_named_whatever_comes_later():
     assert (seen.sentences, seen.cut, seen.longest) == (4, 3, 3)
 
 
-def test_sentences_without_a_word_that_is_known(readers):
-    strange = ["zzzqqq xyzzy", "the of and a", "????", "ein Hund bellt laut"]
-    known = ["a DOG zzzqqq", "Rain!", "it falls"]
+def test_words_that_are_common_or_not_known(readers):
+    """The first three encoders learn their words; the last one reads any word."""
+    common = ["the of and a", "Of the... with it!"]
+    strange = ["zzzqqq xyzzy", "????", "ein Hund bellt laut", "with xyzzy"]
+    others = ["a DOG zzzqqq", "Rain!", "it falls", "the dog's roof", "rain qqq, qqq and xyzzy"]
+    about_common = "note: 2 of 11 sentences have only very common words, so their hits mean little: "
+    about_common += "'the of and a', 'Of the... with it!'"
     for reader in readers[:3]:
-        seen = Unread().look([reader], [*strange, *known], words=True)
-        assert seen.notes("sentences")[-1:] == [
-            "note: 4 of 7 sentences have no content word that the model knows, so their hits mean little: "
-            "'zzzqqq xyzzy', 'the of and a', '????'"
+        seen = Unread().look([reader], [*common, *strange, *others], words=True)
+        assert [note for note in seen.notes("sentences") if " cut" not in note] == [
+            about_common,
+            "note: 4 of 11 sentences have no content word that the model knows, so their hits mean little: "
+            "'zzzqqq xyzzy', '????', 'ein Hund bellt laut'",
+            "note: 2 of 11 sentences have words that the model does not know, so what these add means little: "
+            "'zzzqqq', 'qqq', 'xyzzy'",
         ]
-    assert Unread().look(readers[3:], strange, words=True).some == ["the of and a", "????"]  # it reads any word
-    assert Unread().look([], strange, words=True).notes("sentences") == []
+        one = Unread().look([reader], others[:1], words=True)
+        assert one.notes("sentences")[-1:] == [
+            "note: the sentence has words that the model does not know, so what these add means little: 'zzzqqq'"
+        ]
+    assert (
+        Unread().look(readers, [*common, *strange, *others], words=True).partly == 0
+    )  # one of them reads them all
+    any_word = Unread().look(readers[3:], [*common, *strange, *others], words=True)
+    assert (any_word.common, any_word.unknown, any_word.partly, any_word.some["unknown"]) == (2, 1, 0, ["????"])
+    unread = Unread().look([], [*common, *strange, *others], words=True)  # nothing is known of how it is read
+    assert unread.notes("sentences") == [about_common]
+    many = Unread().look(readers[:1], [f"rain qq{'z' * n}" for n in range(1, 300)], words=True)
+    assert (many.partly, len(many.some["partly"])) == (299, 3)
 
 
 def test_scripts_that_do_not_part_their_words_are_known_by_their_letters():

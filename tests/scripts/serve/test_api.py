@@ -15,7 +15,7 @@ from scripts.serve.api import EXPORTS
 from scripts.serve.app import EXAMPLES
 from scripts.serve.asked import key_of, name_of
 from scripts.serve.schema import query_of
-from scripts.serve.service import TOP, Busy, Page
+from scripts.serve.service import APART, TOP, Busy, Page
 from tests.scripts.serve.conftest import build
 from tests.scripts.serve.serve_client import TOKEN, client_of
 from tests.scripts.serve.test_security import scope_of, status_of
@@ -48,6 +48,22 @@ def playing(searcher, tmp_path):
     """A client of an app with videos, of which no file is there."""
     with client_of(searcher, videos=tmp_path, cache=tmp_path / "cache") as client:
         yield client
+
+
+def test_moments_in_order_are_found_by_video(ask, searcher):
+    answer = ask("/api/search?q=a+dog&then=rain+falls&then=the+drums&within=0").json()
+    fields = {"sentence": "a dog", "then": ("rain falls", "the drums"), "within": 0.0}
+    (one,) = found_by(searcher, **fields)
+    assert answer["query"] == {**fields, "then": [*fields["then"]]}
+    assert "hits" not in answer
+    (video,) = answer["videos"]
+    assert (video["video"], video["score"]) == ("a.mp4", one.score)
+    assert [moment["clip_id"] for moment in video["moments"]] == NAMES[:3]
+    assert ask("/api/search", "POST", json=answer["query"]).json() == answer
+    hit = ask(f"/api/explain?q=a+dog&then=rain+falls&then=the+drums&within=0&clip={key_of(NAMES[1])}").json()
+    assert hit == video["moments"][1]
+    none = ask("/api/search?q=a+dog&then=rain+falls&video=d.mp4").json()
+    assert (none["videos"], none["notes"]) == ([], [APART])
 
 
 def found_by(searcher, **fields):

@@ -1,6 +1,10 @@
 """A walk by keyboard alone: everything is reached, the focus is seen, and comes back."""
 
+from urllib.parse import parse_qs, urlsplit
+
 import pytest
+
+from scripts.serve.asked import name_of
 
 pytestmark = pytest.mark.slow
 OUTLINED = """
@@ -57,6 +61,123 @@ def test_a_walk(tab):
     tab.keys(Keys.ENTER)
     tab.until(lambda: "like=" in tab.driver.current_url, "hits like it")
     assert second["key"] not in {hit["key"] for hit in tab.until(tab.hits)}
+
+
+def reach(tab, css):
+    """Tab until the focus is on it."""
+    from selenium.webdriver import Keys
+
+    for _ in range(150):
+        if tab.js("return document.activeElement.matches(arguments[0])", css):
+            return
+        tab.keys(Keys.TAB)
+        assert tab.js(OUTLINED) or not tab.focused(), tab.focused()[:200]  # after the last one it begins anew
+    raise AssertionError(f"Tab does not lead to {css}")
+
+
+def asked(tab):
+    return parse_qs(urlsplit(tab.driver.current_url).query)
+
+
+def test_a_search_that_is_refined_by_marks_and_saved(tab):
+    from selenium.webdriver import Keys
+
+    top = "return document.getElementById('hits').getBoundingClientRect().top + scrollY"
+    weights = "return [...document.querySelectorAll('#weights output')].map(it => it.textContent)"
+    tab.open("/")
+    tab.keys("red", Keys.ENTER)
+    tab.until(lambda: len(tab.hits()) == 24, "hits")
+    before, place = tab.js(weights), tab.js(top)
+    first = tab.hits()[0]["key"]
+    tab.keys(Keys.ESCAPE, Keys.ARROW_DOWN, "g")
+    tab.until(lambda: asked(tab).get("good") == [name_of(first)], "it fits")
+    assert tab.js(HIT) == first
+    assert tab.js("return document.activeElement.closest('.hit').querySelector('.good').ariaPressed") == "true"
+    assert tab.js(top) == place
+    assert tab.js(weights) != before
+    rows = "return [...document.querySelectorAll('#weights .stream')].map(it => it.textContent)"
+    assert [was for was, row in zip(before, tab.js(rows)) if f"was {was}" not in row] == []
+    assert "fits" in tab.js("return document.getElementById('status').textContent")
+    tab.keys(Keys.ARROW_RIGHT)
+    second = tab.js(HIT)
+    at = [hit["key"] for hit in tab.hits()].index(second)
+    tab.keys("b")
+    tab.until(lambda: asked(tab).get("bad") == [name_of(second)], "it does not fit")
+    assert second not in {hit["key"] for hit in tab.hits()}
+    assert tab.js(HIT) == tab.hits()[at]["key"]  # what is there now
+    tab.keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, "c")
+    nearest = tab.js(HIT)
+    tab.until(
+        lambda: {pair.split(".")[0] for pair in asked(tab).get("closer", [])} == {nearest}, "it is the closest"
+    )
+    assert tab.js(HIT) == nearest
+    assert tab.js(top) == place
+    tab.shot("marks")
+
+    tab.keys("/")
+    reach(tab, "#mark2")
+    tab.keys(Keys.ENTER)
+    tab.until(lambda: "bad" not in asked(tab), "the mark is out")
+    assert [*asked(tab)] == ["q", "good", "closer"]
+    assert "closer" in tab.focused()  # the chip that is there now
+    tab.driver.back()
+    tab.until(lambda: asked(tab).get("bad") and len(tab.all(".marks .chip")) == 3, "and again")
+    tab.keys("/", "blue", Keys.ENTER)
+    tab.until(lambda: asked(tab) == {"q": ["blue"]}, "another search has no marks")
+    tab.keys(Keys.ESCAPE, "/", "red", Keys.ENTER)
+    tab.until(lambda: asked(tab) == {"q": ["red"]}, "the search of before")
+
+    reach(tab, "#then")
+    tab.keys("blue", Keys.ENTER)
+    tab.until(lambda: tab.all("#hits.videos .later"), "sequences")
+    assert "blue" in tab.one(".chip").text
+    assert "with this sequence within 60 s" in tab.one("#status").text
+    reach(tab, "#within")
+    tab.keys(Keys.ARROW_UP)
+    tab.until(lambda: "within 61 s" in tab.one("#status").text, "more time")
+    assert 'id="within"' in tab.focused()
+    reach(tab, "#sort")
+    tab.keys("N")
+    tab.until(lambda: asked(tab).get("sort") == ["date"], "another order")
+    tab.until(lambda: "newest first" in tab.one("#status").text, "another order")
+    here = tab.driver.current_url
+    reach(tab, "#save")
+    tab.keys(" ")
+    tab.until(lambda: tab.all("#save[aria-pressed=true]"), "saved")
+
+    tab.open("/")
+    reach(tab, "#saved a")
+    assert tab.one("#saved a").text == "red, then blue"
+    tab.keys(Keys.ENTER)
+    tab.until(lambda: tab.driver.current_url == here and tab.all("#save[aria-pressed=true]"), "the saved search")
+    tab.driver.back()
+    reach(tab, "#saved button")
+    tab.keys(Keys.ENTER)
+    assert not tab.one("#q").get_property("value")
+    assert not [each for each in tab.all("#saved") if each.is_displayed()]
+
+
+def test_marks_of_the_player_and_marks_in_haste(tab):
+    from selenium.webdriver import Keys
+
+    tab.open(q="red")
+    first, second, *_ = (hit["key"] for hit in tab.hits())
+    tab.keys(Keys.ESCAPE, Keys.ARROW_DOWN, Keys.ENTER)
+    tab.one("#player .media")
+    tab.keys("g")
+    tab.until(lambda: asked(tab).get("good") == [name_of(first)], "it fits")
+    assert not tab.all("dialog[open]")
+    assert tab.js(HIT) == first
+    tab.js("for (const it of [...document.querySelectorAll('.hit .bad')].slice(3, 6)) it.click()")
+    tab.until(lambda: len(asked(tab).get("bad", [])) == 3, "all three")
+    tab.until(lambda: len(tab.all(".marks .chip")) == 4, "chips")
+    tab.driver.back()
+    tab.until(lambda: "bad" not in asked(tab), "before")
+    tab.cdp("Emulation.setScriptExecutionDisabled", value=True)
+    tab.open(q="red")
+    tab.one(f".hit[data-key='{second}'] .bad").click()
+    tab.until(lambda: second not in {hit["key"] for hit in tab.hits()}, "without scripts, too")
+    assert tab.one(".marks .out").get_attribute("href").endswith("/?q=red")
 
 
 PLACE = """

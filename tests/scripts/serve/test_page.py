@@ -390,13 +390,14 @@ def test_the_first_clips_are_spread_over_all_segments_until_there_are_enough(siz
     ]
 
     class Snapshot:
-        partitions = ()
+        partitions, source = (), None
         segments = tuple(SimpleNamespace(live_table=lambda table=table: table) for table in tables)
 
         def __len__(self):
             return sum(sizes)
 
-    searcher = SimpleNamespace(video_index=SimpleNamespace(snapshot=Snapshot()), modalities=())
+    video_index = SimpleNamespace(snapshot=Snapshot(), origin=SimpleNamespace(store=""))
+    searcher = SimpleNamespace(video_index=video_index, modalities=())
     first = pages._counted(searcher)[1].first
     assert len(first) == min(sum(sizes), pages.SHOWN)
     assert len({hit.clip_id for hit in first}) == len(first)

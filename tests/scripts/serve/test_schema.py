@@ -1,6 +1,7 @@
 """Requests in addresses and in JSON."""
 
 from contextlib import suppress
+from dataclasses import replace
 from urllib.parse import parse_qsl
 
 import pytest
@@ -15,6 +16,7 @@ from schemathesis.specs.openapi import checks as openapi
 
 from index import Request, Searcher
 from mee.errors import InputError
+from scripts import search as flags
 from scripts.serve.asked import key_of
 from scripts.serve.schema import query_of, request_of, request_of_json
 from scripts.serve.service import TERMS, TOP
@@ -41,6 +43,9 @@ FULL = Request(
     sentence="2 * a dog & cat", also=((0.5, "at night"), (-1.0, "a cat"), (1.0, "2*x")), like="w.mp4#t=1,2",
     only=("audio", "a b"), weights={"audio": 0.1}, where='x == "ä+%"', video="v/ü", said="hi", written="yo",
     top=20, min_score=-1e-7, by_video=True, moments=4, plain=True, exact=True,
+    then=("a cake", "2*x"), within=0.5, example="x1", good=("v#t=1,2", "ä\n"), bad=("a&b",),
+    closer=(("a.b", "ü"), ("c", "d")),
+    offset=3, sort="length", fold=True,
 )  # fmt: skip
 
 
@@ -49,13 +54,62 @@ def test_an_address_reads_as_the_request_that_made_it(request, size):
     assert request_of(parse_qsl(query_of(request, size)), ()) == (request, size)
 
 
+def asked_by_flags(address):
+    """As mee search reads an address: by its own flags."""
+    query = flags.query_of(address)
+    return query.request(query.sentence)
+
+
+def in_flags_order(request):
+    """On the command line --less comes after --also, and a search has 10 hits by default."""
+    also = tuple(sorted(request.also, key=lambda term: term[0] < 0))
+    return replace(request, also=also, top=10 if request.top == 200 else request.top)
+
+
+@settings(max_examples=20)
+@given(REQUESTS)
+def test_the_command_line_reads_an_address_as_the_page_does(request):
+    weights = {f"{n}-{ascii(name).encode().hex()}": w for n, (name, w) in enumerate(request.weights.items())}
+    request = replace(request, weights=weights)  # of experts' names
+    assert asked_by_flags(f"?{query_of(request, 7)}") == in_flags_order(request)
+
+
+def test_addresses_on_the_command_line():
+    marked = Request(
+        sentence="-5 degrees", then=("a cat", "x=1&y"), within=9.5, good=("a#t=0,1", "é"), bad=("c",),
+        closer=(("a.b", "c/d"), ("ü", "x")), example="E", offset=3, sort="date", fold=True, top=7,
+    )  # fmt: skip
+    for request in (FULL, marked, Request(good=("a",)), Request(said="hi", sort="name")):
+        for start, end in (
+            ("?", ""),
+            ("http://127.0.0.1:8765/?", "&token=x.1&scale=-1/2"),
+            ("https://h/hits?", "#k"),
+        ):
+            assert asked_by_flags(start + query_of(request) + end) == in_flags_order(request)
+    form = "?q=a&less=&weights.audio=0.5&weights.motion=1&only=audio&by_video=on&plain=0&size=3"
+    only = Request(sentence="a", weights={"audio": 0.5}, only=("audio",), by_video=True)
+    assert asked_by_flags(form) == only
+    for sentence in (
+        "?!",
+        "?",
+        "? q=a",
+        "?q=",
+        "what is https://a.b/?q=x",
+        "https://a.b/watch?v=x",
+        "https://a.b/q=x",
+    ):
+        assert flags.query_of(sentence) is None
+
+
 def test_every_field_of_a_request_can_be_asked_in_both_ways():
     assert request_of(parse_qsl(query_of(FULL, 7))) == (FULL, 7)
     body = b"""{"sentence": "2 * a dog & cat", "also": [{"weight": 0.5, "sentence": "at night"},
         {"weight": -1, "sentence": "a cat"}, {"sentence": "2*x"}], "like": "w.mp4#t=1,2", "only": ["audio", "a b"],
         "weights": {"audio": 0.1}, "where": "x == \\"\\u00e4+%\\"", "video": "v/\\u00fc", "said": "hi",
         "written": "yo", "top": 20, "size": 7, "min_score": -1e-7, "by_video": true, "moments": 4, "plain": true,
-        "exact": true}"""
+        "exact": true, "then": ["a cake", "2*x"], "within": 0.5, "example": "x1", "bad": ["a&b"],
+        "good": ["v#t=1,2", "\\u00e4\\n"],
+        "closer": [["a.b", "\\u00fc"], ["c", "d"]], "offset": 3, "sort": "length", "fold": true}"""
     assert request_of_json(body) == (FULL, 7)
 
 

@@ -1,0 +1,5 @@
+"""Examples: files from outside as queries. The public names load on first use."""
+
+from lazy_loader import attach_stub
+
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

@@ -254,9 +254,7 @@ class Folds:
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot, self.shown, self.copies = snapshot, list[Hit](), list[list[str]]()
         layout = snapshot.layout
-        self._vectors: Floats = np.empty(
-            (0, layout.total), np.float32
-        )  # of those that are shown, centred, norms of 1
+        self._vectors: Floats = np.empty((0, layout.total), np.float32)  # of those that are shown, as `centred`
         self._there: Mask = np.empty((0, len(layout.names)), np.bool_)
 
     def add(self, hits: Sequence[Hit]) -> None:
@@ -264,15 +262,20 @@ class Folds:
         for start in range(0, len(hits), BLOCK):
             self._add(hits[start : start + BLOCK])
 
-    def _add(self, hits: Sequence[Hit]) -> None:
-        vectors, there = self.snapshot.vectors_of([hit.clip_id for hit in hits])
+    def centred(self, clip_ids: Sequence[str]) -> tuple[Floats, Mask]:
+        """(N, E) vectors of clips less the centre, each stream of norm 1, and (N, M) which streams there are."""
+        vectors, there = self.snapshot.vectors_of(clip_ids)
         vectors -= self.snapshot.centre
         for its in self.snapshot.layout.slices:
             norms = np.linalg.norm(vectors[:, its], axis=1, keepdims=True)
             np.divide(vectors[:, its], norms, out=vectors[:, its], where=norms > 0)
+        return vectors, there
+
+    def _add(self, hits: Sequence[Hit]) -> None:
+        vectors, there = self.centred([hit.clip_id for hit in hits])
         before = len(self.shown)
         vectors, there = np.concatenate([self._vectors, vectors]), np.concatenate([self._there, there])
-        nearest = self._nearest(vectors[before:], there[before:], vectors, there)
+        nearest = self.nearest(vectors[before:], there[before:], vectors, there)
         rows = [*range(before)]  # of those that are shown
         for row, hit in enumerate(hits, before):
             of_others = np.array([shown.video != hit.video for shown in self.shown], dtype=bool)
@@ -285,7 +288,7 @@ class Folds:
             rows.append(row)
         self._vectors, self._there = vectors[rows], there[rows]
 
-    def _nearest(self, vectors: Floats, there: Mask, others: Floats, theirs: Mask) -> Floats:
+    def nearest(self, vectors: Floats, there: Mask, others: Floats, theirs: Mask) -> Floats:
         """(N, O) mean cosines of the streams that two clips both have; -1: they are not alike otherwise."""
         both = there[:, None] & theirs  # (N, O, M)
         shared = both.sum(-1)

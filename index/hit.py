@@ -6,6 +6,16 @@
 In a list of clips in the right order, each video's first clip is its best, and the videos' first clips are in the
 videos' order. So the videos of an exact list are certain, whatever follows; where they are too few, the search is
 widened, without the videos that are known.
+
+If hits are folded, of those that look and sound alike only the best is shown:
+
+    alike(a, b)   a and b are clips of two videos and have the same streams, or SHARED at least; of these the mean
+                  cosine of x_a - c and x_b - c is at least ALIKE, and none is below LEAST
+
+x: a clip's vector by one expert; c: about the mean of all clips, which does not tell them apart (Snapshot.centre).
+Clips of one video are moments of it, which grouping by video gathers. In the order of the ranking, a hit goes to
+the one shown before it that it is most alike, or else is shown itself: which ones are shown does not depend on how
+many are looked at.
 """
 
 from __future__ import annotations
@@ -13,22 +23,26 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from index.storage import packed_of
 
 if TYPE_CHECKING:
     from index.exact import Ranked
     from index.queries import Queries
-    from index.scanners import Partition, Rows
-    from index.storage import Words
+    from index.scanners import Floats, Partition, Rows
+    from index.storage import Snapshot, Words
     from index.video_index import VideoIndex
 
 COLUMNS = ("clip_id", "video", "start_s", "end_s")
+ALIKE, LEAST, SHARED = 0.9, 0.5, 2  # of copies: mean cosine, the least of a stream, streams that both have
+BLOCK = 256  # hits that are compared at a time
 GATHERED = 2**17  # numbers of vectors that are multiplied at a time
 WIDENED = 4  # times as many clips in each further search
+Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -231,3 +245,72 @@ def _complete(found: dict[str, list[Hit]], search: Search, moments: int) -> None
 
 def _order(hit: Hit) -> tuple[float, str]:
     return -hit.score, hit.clip_id
+
+
+@final
+class Folds:
+    """Hits that are shown, each with those that are folded under it."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot, self.shown, self.copies = snapshot, list[Hit](), list[list[str]]()
+        layout = snapshot.layout
+        self._vectors: Floats = np.empty((0, layout.total), np.float32)  # of those that are shown, as `centred`
+        self._there: Mask = np.empty((0, len(layout.names)), np.bool_)
+
+    def add(self, hits: Sequence[Hit]) -> None:
+        """Fold the hits that follow, in the order of the ranking."""
+        for start in range(0, len(hits), BLOCK):
+            self._add(hits[start : start + BLOCK])
+
+    def centred(self, clip_ids: Sequence[str]) -> tuple[Floats, Mask]:
+        """(N, E) vectors of clips less the centre, each stream of norm 1, and (N, M) which streams there are."""
+        vectors, there = self.snapshot.vectors_of(clip_ids)
+        vectors -= self.snapshot.centre
+        for its in self.snapshot.layout.slices:
+            norms = np.linalg.norm(vectors[:, its], axis=1, keepdims=True)
+            np.divide(vectors[:, its], norms, out=vectors[:, its], where=norms > 0)
+        return vectors, there
+
+    def _add(self, hits: Sequence[Hit]) -> None:
+        vectors, there = self.centred([hit.clip_id for hit in hits])
+        before = len(self.shown)
+        vectors, there = np.concatenate([self._vectors, vectors]), np.concatenate([self._there, there])
+        nearest = self.nearest(vectors[before:], there[before:], vectors, there)
+        rows = [*range(before)]  # of those that are shown
+        for row, hit in enumerate(hits, before):
+            of_others = np.array([shown.video != hit.video for shown in self.shown], dtype=bool)
+            near = np.where(of_others, nearest[row - before, rows], -1.0)
+            if len(near) and near.max() >= ALIKE:
+                self.copies[int(near.argmax())].append(hit.clip_id)
+                continue
+            self.shown.append(hit)
+            self.copies.append([])
+            rows.append(row)
+        self._vectors, self._there = vectors[rows], there[rows]
+
+    def nearest(self, vectors: Floats, there: Mask, others: Floats, theirs: Mask) -> Floats:
+        """(N, O) mean cosines of the streams that two clips both have; -1: they are not alike otherwise."""
+        both = there[:, None] & theirs  # (N, O, M)
+        shared = both.sum(-1)
+        total, alike = np.zeros(shared.shape, np.float32), (shared >= SHARED) | (there[:, None] == theirs).all(-1)
+        for m, its in enumerate(self.snapshot.layout.slices):
+            cosines = np.where(both[..., m], vectors[:, its] @ others[:, its].T, 0)
+            total += cosines
+            alike &= (cosines >= LEAST) | ~both[..., m]
+        return np.where(alike, total / np.maximum(shared, 1), np.float32(-1))
+
+
+def folded(hits: Sequence[Hit], search: Callable[[int], Sequence[Hit]], snapshot: Snapshot, top: int) -> list[Hit]:
+    """The `top` best of hits that are not alike, each with the others; fewer where no more can be found.
+
+    hits: the best `first_count(top)`; search: finds as many as it is given, the same ones first.
+    """
+    folds, count, done = Folds(snapshot), first_count(top), 0
+    while True:
+        folds.add(hits[done:])
+        if len(folds.shown) >= top or len(hits) < count:
+            break
+        count, done = count * WIDENED, len(hits)
+        hits = search(count)
+    both = zip(folds.shown[:top], folds.copies)
+    return [replace(hit, rank=rank, copies=tuple(copies)) for rank, (hit, copies) in enumerate(both, 1)]

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 
 from index.exact import Ranked
-from index.fold import folded
-from index.hit import Hit, VideoHits, best_videos, first_count, hits_of, said
+from index.hit import Hit, VideoHits, best_videos, first_count, folded, hits_of, said
 from index.queries import Queries
 from index.request import Meaning, Request, check_experts
 from index.storage import text_name

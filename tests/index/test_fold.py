@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from index.fold import ALIKE
+from index.hit import ALIKE, LEAST, SHARED
 from index.request import Request
 from index.searcher import Searcher
 from index.text_side import Text
@@ -26,12 +26,16 @@ def found_by(searcher, **fields):
 def alike_of(gallery, videos):
     """(G, G) whether clips are alike, by the equation."""
     x, there = np.nan_to_num(gallery.video.packed.double().numpy()), gallery.video.available.numpy()
-    alike = (there[:, None] == there).all(-1) & (np.array(videos)[:, None] != np.array(videos))
+    both = there[:, None] & there
+    cosines = np.full(both.shape, np.nan)
     for m, its in enumerate(LAYOUT.slices):
         centred = x[:, its] - x[there[:, m]][:, its].sum(0) / (there[:, m].sum() + FEW)
         centred /= np.linalg.norm(centred, axis=1, keepdims=True)
-        alike &= (centred @ centred.T >= ALIKE) | ~there[:, m]
-    return alike
+        cosines[..., m] = np.where(both[..., m], centred @ centred.T, np.nan)
+    shared = (both.sum(-1) >= SHARED) | (there[:, None] == there).all(-1)
+    cosines[~both.any(-1)] = -1
+    alike = shared & (np.nanmean(cosines, axis=-1) >= ALIKE) & (np.nanmin(cosines, axis=-1) >= LEAST)
+    return alike & (np.array(videos)[:, None] != np.array(videos))
 
 
 @given(seed=st.integers(0, 2**31), top=st.integers(1, 30), doubled=st.sampled_from([0.0, 0.3, 0.9]))
@@ -80,18 +84,17 @@ def test_the_search_is_widened_until_enough_is_shown():
     assert len(found_by(searcher, like=gallery.clip_ids[0], top=50, fold=True, min_score=least)) == 3
 
 
-def test_other_streams_sound_and_moments_of_one_video_are_not_folded():
-    gallery, searcher = copies_of(4, 0)
-    like, *_ = gallery.clip_ids
-    assert [len(hit.copies) for hit in found_by(searcher, like=like, fold=True)] == [2]
-    audio = LAYOUT.slices[2]
-    gallery.video.packed[1, audio] *= -1
-    gallery.video.available[2, 2] = False
-    names = [f"v{n}" for n in range(4)]
-    searcher = searcher_of(in_memory(entries_of(gallery, video=names)))
-    assert [hit.copies for hit in found_by(searcher, like=like, fold=True)] == [()] * 3
-    gallery, searcher = copies_of(4, 0)
-    searcher = searcher_of(in_memory(entries_of(gallery, video=["v"] * 4)))
+def test_what_sounds_otherwise_has_one_stream_or_is_of_the_same_video_is_not_folded():
+    gallery, searcher = copies_of(5, 0)
+    like, other_sound, picture, silent, copy = gallery.clip_ids
+    assert [len(hit.copies) for hit in found_by(searcher, like=like, fold=True)] == [3]
+    gallery.video.packed[1, LAYOUT.slices[2]] *= -1
+    gallery.video.available[2, 1:] = False
+    gallery.video.available[3, 2] = False
+    searcher = searcher_of(in_memory(entries_of(gallery, video=[f"v{n}" for n in range(5)])))
+    hits = found_by(searcher, like=like, fold=True)
+    assert {hit.clip_id: hit.copies for hit in hits} == {copy: (silent,), other_sound: (), picture: ()}
+    searcher = searcher_of(in_memory(entries_of(copies_of(4, 0)[0], video=["v"] * 4)))
     assert [hit.copies for hit in found_by(searcher, like=like, fold=True)] == [()] * 3
 
 

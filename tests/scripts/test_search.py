@@ -37,7 +37,7 @@ def title(printed):
     return printed.out.splitlines()[0]
 
 
-KEYS = {"query", "words", "rank", "clip_id", "video", "start_s", "end_s", "score", "experts", "offset"}
+KEYS = {"query", "words", "rank", "clip_id", "video", "start_s", "end_s", "score", "experts", "offset", "copies"}
 
 
 def test_hits_are_a_table_or_json_and_add_up(search, hits):

@@ -1,8 +1,8 @@
 """How well the map puts alike clips side by side, and how long that takes.
 
 example:
-  python -m benchmarks.arrangement
-  python -m benchmarks.arrangement INDEX --count 200
+  python -m benchmarks.serve.arrangement
+  python -m benchmarks.serve.arrangement INDEX --count 200
 
     DPQ = |D(grid)|_16 / |D(best)|_16,   D_k = max(0, 1 - mean distance to the k nearest of each / mean distance)
 

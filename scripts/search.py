@@ -10,11 +10,13 @@ example:
   mee search index/ "a man pours flour" --then "a cake in the oven" --within 60
   mee search index/ --said "good morning"
   mee search index/ "a dog" --export dogs.edl
+  mee search index/ '?q=a+dog&less=a+cat&by_video=1' --json
   mee search index/ --top 3 --json < sentences.txt
 
 Each hit shows what every expert adds to its score, and what is said or written there that fits best. With --then,
 videos are ranked by the mean score of moments in this order. Without a sentence, --like, --like-file, --said and
---written, each line of stdin is a query.
+--written, each line of stdin is a query. In place of the sentence and all flags of a search, the address of a search
+in the page may be given (quoted, with or without http://…); nothing is fetched.
 """
 
 from __future__ import annotations
@@ -22,16 +24,18 @@ from __future__ import annotations
 import json
 import re
 import sys
+from base64 import urlsafe_b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import parse_qsl
 
 from tyro.conf import OmitArgPrefixes, Positional, Suppress, UseAppendAction, arg
 from tyro.constructors import PrimitiveConstructorSpec
 
 from index.request import Request
-from mee.errors import InputError, count
+from mee.errors import InputError, count, usable
 from scripts.console import (
     DONE,
     Device,
@@ -51,6 +55,9 @@ if TYPE_CHECKING:
     from index.searcher import Searcher
 
 BATCH = 256  # lines of stdin searched together
+ADDRESS = re.compile(r"(?:https?://[^\s?#]+)?\?([^#]*)(?:#.*)?", re.DOTALL)
+ASKS = frozenset(("q", "also", "less", "like", "example", "good", "said", "written"))  # an address has one of them
+NO_FLAGS = ("q", "example", "only", "size", "token", "scale")  # names in addresses
 WEIGHTED = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*\*(.*)", re.DOTALL)
 
 
@@ -150,11 +157,45 @@ class SearchArgs:
                 raise InputError("--export writes the hits of one search; name the sentence")
 
 
+def query_of(address: str) -> QueryArgs | None:
+    """The search of an address of the page, which is only read; None: it is none, but a sentence.
+
+    Raises:
+        InputError: it asks for nothing, or what it asks for makes no sense.
+    """
+    found = ADDRESS.fullmatch(address)
+    pairs = [(name, value) for name, value in parse_qsl(found[1]) if value.strip()] if found else []
+    if not ASKS & {name for name, _ in pairs}:
+        return None
+    flags, weights, only = [], [], [value for name, value in pairs if name == "only"]
+    for name, value in pairs:
+        flag, (field, _, expert) = f"--{name.replace('_', '-')}", name.partition(".")
+        if field == "weights":  # weights=audio=0.7, or weights.audio=0.7 of a slider
+            expert, _, number = (expert, "", value) if expert else value.rpartition("=")
+            weights += [f"{expert}={number}"] if not only or expert in only else []
+        elif name == "closer":
+            with usable(f"closer={value} of the address names no clips"):
+                flags += [flag, *(urlsafe_b64decode(f"{key}==").decode() for key in value.split("."))]
+        elif isinstance(getattr(Request, name, None), bool):
+            flags += [] if value in ("0", "false", "off") else [flag]
+        elif name not in NO_FLAGS:
+            flags.append(f"{flag}={value}")
+    words = ["INDEX", "any", *flags, "--only", *only, "--weights", *weights]
+    sentence, example = (dict(pairs).get(name) for name in ("q", "example"))
+    return replace(parse(SearchArgs, "search", words, "").query, sentence=sentence, example=example)
+
+
 @errors_as_sentences
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = parse(SearchArgs, "search", argv, __doc__ or "")
-    query = args.query
+    query, top = args.query, args.query.top
+    if asked := query_of(query.sentence or ""):
+        if query != QueryArgs(sentence=query.sentence, top=top):
+            raise InputError(
+                "an address has all of its search: of the flags of a search, give --top alone besides"
+            )
+        query = asked if top == Request.top else replace(asked, top=top)
     first = query.request("any" if query.reads_lines else query.sentence)
 
     from index.searcher import Searcher

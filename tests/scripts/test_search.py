@@ -205,6 +205,42 @@ def test_least_score(hits, search):
             Request(**fields)
 
 
+def test_what_is_passed_over_and_another_order(hits, search, says):
+    whole = hits("number 3 moves", "--top", 99)
+    flags = ("number 3 moves", "--offset", 2, "--top", 4)
+    assert hits(*flags) == whole[2:6]
+    by_date = hits(*flags, "--sort", "date")  # all files are of one time, or nearly
+    assert sorted(hit["rank"] for hit in by_date) == [3, 4, 5, 6]
+    assert hits(*flags, "--sort", "name") == sorted(whole[2:6], key=lambda hit: hit["video"])
+    lengths = [hit["end_s"] - hit["start_s"] for hit in hits(*flags, "--sort", "length")]
+    assert lengths == sorted(lengths)
+    videos = hits(*flags, "--by-video", "--sort", "name")
+    assert [video["rank"] for video in videos] == [hit["rank"] for hit in hits(*flags, "--sort", "name")]
+    least = whole[4]["score"]
+    assert hits(*flags, "--min-score", least) == whole[2:5]
+    assert title(search(*flags, "--sort", "name")) == '"number 3 moves", after the best 2, by name'
+    newer = 'file_modified >= "2020" and file_modified.startswith("20")'
+    assert len(hits("number 3 moves", "--top", 99, "--where", newer)) == len(whole)
+    nothing = [search("number 3 moves", "--offset", 20, *more) for more in ((), ("--by-video", "--json"))]
+    nothing += [search("number 3 moves", "--offset", 9, "--min-score", least)]
+    nothing += [search("number 3 moves", "--offset", 9, "--where", "duration > 1000")]
+    says("\n".join(each.err.strip() for each in nothing))
+
+
+def test_an_address_of_the_page_is_a_search(hits, search, world, fails, says):
+    expected = hits("up", "--less", "number 3", "--only", "motion", "audio", "--top", 5)
+    address = "?q=up&less=number+3&only=motion&only=audio&top=5&size=2"
+    for place in ("", "http://127.0.0.1:1/", "https://archive.example.org/hits"):  # nothing is fetched
+        assert hits(place + address) == expected
+        assert hits(place + address, "--top", 2) == expected[:2]
+    assert title(search(address)) == '"up" - "number 3"'
+    assert [hit["query"] for hit in hits("?what=up", "--top", 1)] == ["?what=up"]
+    refused = [fails(main, world.index, "?q=up", "--only", "audio")]
+    refused += [fails(main, world.index, "?q=up&closer=x.*")]
+    refused += [fails(main, world.index, "?example=x&where=True")]
+    says("\n".join(refused))
+
+
 def test_what_is_not_read_of_sentences_is_said_once_a_run(search, own):
     long = "number 3 moves " * 40
     for model in ((), ("--model", own.model)):

@@ -1,6 +1,7 @@
 """Requests in addresses and in JSON."""
 
 from contextlib import suppress
+from dataclasses import replace
 from urllib.parse import parse_qsl
 
 import pytest
@@ -15,6 +16,7 @@ from schemathesis.specs.openapi import checks as openapi
 
 from index import Request, Searcher
 from mee.errors import InputError
+from scripts import search as flags
 from scripts.serve.asked import key_of
 from scripts.serve.schema import query_of, request_of, request_of_json
 from scripts.serve.service import TERMS, TOP
@@ -50,6 +52,53 @@ FULL = Request(
 @given(REQUESTS, st.integers(1, TOP))
 def test_an_address_reads_as_the_request_that_made_it(request, size):
     assert request_of(parse_qsl(query_of(request, size)), ()) == (request, size)
+
+
+def asked_by_flags(address):
+    """As mee search reads an address: by its own flags."""
+    query = flags.query_of(address)
+    return query.request(query.sentence)
+
+
+def in_flags_order(request):
+    """On the command line --less comes after --also, and a search has 10 hits by default."""
+    also = tuple(sorted(request.also, key=lambda term: term[0] < 0))
+    return replace(request, also=also, top=10 if request.top == 200 else request.top)
+
+
+@settings(max_examples=20)
+@given(REQUESTS)
+def test_the_command_line_reads_an_address_as_the_page_does(request):
+    weights = {f"{n}-{ascii(name).encode().hex()}": w for n, (name, w) in enumerate(request.weights.items())}
+    request = replace(request, weights=weights)  # of experts' names
+    assert asked_by_flags(f"?{query_of(request, 7)}") == in_flags_order(request)
+
+
+def test_addresses_on_the_command_line():
+    marked = Request(
+        sentence="-5 degrees", then=("a cat", "x=1&y"), within=9.5, good=("a#t=0,1", "é"), bad=("c",),
+        closer=(("a.b", "c/d"), ("ü", "x")), example="E", offset=3, sort="date", fold=True, top=7,
+    )  # fmt: skip
+    for request in (FULL, marked, Request(good=("a",)), Request(said="hi", sort="name")):
+        for start, end in (
+            ("?", ""),
+            ("http://127.0.0.1:8765/?", "&token=x.1&scale=-1/2"),
+            ("https://h/hits?", "#k"),
+        ):
+            assert asked_by_flags(start + query_of(request) + end) == in_flags_order(request)
+    form = "?q=a&less=&weights.audio=0.5&weights.motion=1&only=audio&by_video=on&plain=0&size=3"
+    only = Request(sentence="a", weights={"audio": 0.5}, only=("audio",), by_video=True)
+    assert asked_by_flags(form) == only
+    for sentence in (
+        "?!",
+        "?",
+        "? q=a",
+        "?q=",
+        "what is https://a.b/?q=x",
+        "https://a.b/watch?v=x",
+        "https://a.b/q=x",
+    ):
+        assert flags.query_of(sentence) is None
 
 
 def test_every_field_of_a_request_can_be_asked_in_both_ways():

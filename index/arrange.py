@@ -80,10 +80,10 @@ def _sorted_along(points: NDArray[np.float64], columns: int) -> Numbers:
     return np.concatenate([row[second[row].argsort(kind="stable")] for row in rows])
 
 
-def arranged(clip_ids: Sequence[str], weights: Mapping[str, float], snapshot: Snapshot) -> tuple[Numbers, Numbers]:
-    """Rows and columns of clips, as of `arrange`, by the weights of a search's experts; {}: by equal ones.
+def weighted(clip_ids: Sequence[str], weights: Mapping[str, float], snapshot: Snapshot) -> NDArray[np.float32]:
+    """(N, D) vectors of clips as they are arranged; one that is not in the index any more has no stream.
 
-    A clip that is not in the index any more has no stream.
+    weights: of the experts, in a search; {}: equal ones.
     """
     vectors, there = snapshot.vectors_of(clip_ids)
     vectors[~np.isfinite(vectors)] = 0  # of damaged ones, which the search did not need
@@ -91,4 +91,9 @@ def arranged(clip_ids: Sequence[str], weights: Mapping[str, float], snapshot: Sn
         if (have := there[:, m]).any():
             vectors[have, its] -= vectors[have, its].mean(0)
             vectors[:, its] *= sqrt(weights.get(name, 0.0) if weights else 1.0)
-    return arrange(vectors)
+    return vectors
+
+
+def arranged(clip_ids: Sequence[str], weights: Mapping[str, float], snapshot: Snapshot) -> tuple[Numbers, Numbers]:
+    """Rows and columns of clips, as of `arrange`, by the weights of a search's experts, as of `weighted`."""
+    return arrange(weighted(clip_ids, weights, snapshot))

@@ -15,8 +15,8 @@ example:
 
 Each hit shows what every expert adds to its score, and what is said or written there that fits best. With --then,
 videos are ranked by the mean score of moments in this order. Without a sentence, --like, --like-file, --said and
---written, each line of stdin is a query. In place of the sentence and all flags of a search, the address of a search
-in the page may be given (quoted, with or without http://…); nothing is fetched.
+--written, each line of stdin is a query. In place of the sentence and all flags of a search, the address of a
+search in the page may be given (quoted, with or without http://…); nothing is fetched.
 """
 
 from __future__ import annotations

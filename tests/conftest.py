@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from mee.text.transformer import TransformerEncoder
 
 settings.register_profile("mee", deadline=None, max_examples=25)  # the first torch call is slow
 settings.load_profile("mee")
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and their children
 torch.set_num_threads(1)  # the tensors are tiny: more threads only wait for each other
 
 GOLDEN = Path(__file__).with_name("golden")

@@ -152,7 +152,8 @@ async def _answer(template: str, request: Request, asked: Asked) -> Response:
     shown["marks"] = marks(asked)
     shown |= {"choices": choices(facets, asked)} | _shown(request, asked, library, page) | live(request, library)
     shown["columns"] = columns
-    shown["status"] += ", alike ones side by side" if columns > 1 else ""
+    if columns > 1:
+        shown["status"] = f"{shown['status'].rpartition(',')[0]}, alike ones side by side"
     if status == 503 and not error:
         shown["status"] = NOT_YET[0].upper() + NOT_YET[1:]
     progress, q = request.app.state.settings.progress, asked.one("q")

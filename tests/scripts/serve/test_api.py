@@ -126,6 +126,15 @@ def test_videos_with_their_moments(ask, searcher):
     assert "hits" not in answer
 
 
+def test_a_map(ask):
+    found = ask("/api/search?q=a+dog&fold=1&size=99").json()["hits"]
+    made = ask("/api/map?q=a+dog&fold=1&size=2").json()
+    assert {cell["key"] for cell in made["cells"]} == {hit["key"] for hit in found}
+    assert [(cell["row"], cell["column"]) for cell in made["cells"]] == [divmod(n, 4) for n in range(len(found))]
+    assert made["columns"] == 4
+    assert ask("/api/map?q=a+dog&where=start_s+>+99").json() == {"columns": 0, "cells": []}
+
+
 def test_pictures_are_named_where_there_are_videos(ask, playing):
     assert "thumb" not in ask("/api/search?q=a+dog").json()["hits"][0]
     hit = playing("/api/search?q=a+dog").json()["hits"][0]

@@ -32,6 +32,7 @@ STATES = {
     "by-video": ("/?q=red&by_video=1&size=4", 200),
     "sequence": ("/?q=red&then=blue&then=green&within=9&size=4", 200),
     "marked": (f"/?{urlencode(MARKED)}", 200),
+    "map": ("/?q=red&view=map", 200),
     "words": ("/?said=dog", 200),
     "weighted": (f"/?{urlencode(WEIGHTED)}", 200),
     "filtered": (f"/?{urlencode(FILTERED)}", 200),

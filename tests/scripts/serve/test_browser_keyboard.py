@@ -180,6 +180,41 @@ def test_marks_of_the_player_and_marks_in_haste(tab):
     assert tab.one(".marks .out").get_attribute("href").endswith("/?q=red")
 
 
+PLACE = """
+const all = [...document.querySelectorAll('#hits .hit')], it = document.activeElement.closest('.hit');
+const columns = getComputedStyle(document.getElementById('hits')).gridTemplateColumns.split(' ').length;
+return it && [Math.floor(all.indexOf(it) / columns), all.indexOf(it) % columns, columns];
+"""
+
+
+def test_a_map(tab):
+    from selenium.webdriver import Keys
+
+    tab.open(q="red")
+    box = tab.one("#as-map")
+    tab.js("arguments[0].focus()", box)
+    tab.keys(" ")
+    tab.until(lambda: tab.all("#hits.map"), "a map")
+    assert "view=map" in tab.driver.current_url
+    assert tab.js("return document.activeElement.id") == "as-map"
+    tab.js("document.activeElement.blur()")
+    tab.keys(Keys.ARROW_DOWN)
+    row, column, columns = tab.js(PLACE)
+    assert (row, column) == (0, 0)
+    assert len(tab.hits()) > columns > 4
+    tab.keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_DOWN, Keys.ARROW_DOWN, Keys.ARROW_LEFT, Keys.ARROW_UP)
+    assert tab.js(PLACE) == [1, 1, columns]
+    assert tab.js(OUTLINED)
+    key = tab.js(HIT)
+    tab.keys(Keys.ENTER)
+    tab.until(lambda: tab.one("#player").get_attribute("data-key") == key, "it opens")
+    tab.keys(Keys.ESCAPE)
+    tab.until(lambda: tab.js(HIT) == key, "the focus is back")
+    tab.driver.back()
+    tab.until(lambda: not tab.all("#hits.map"), "the list")
+    assert not tab.one("#as-map").is_selected()
+
+
 def test_letters_in_fields_are_letters(tab):
     tab.open("/")
     tab.one("[name=q]").send_keys("m?s/[] ")

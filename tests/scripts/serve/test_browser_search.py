@@ -4,6 +4,7 @@ import pytest
 
 from index import Request, Searcher
 from scripts.serve.asked import key_of, name_of
+from scripts.serve.service import TOP
 from tests.scripts.serve.serve_world import CONTAINERS, colour_of
 
 pytestmark = pytest.mark.slow
@@ -16,7 +17,7 @@ def keys(library):
     searcher = Searcher.load(library.index)
 
     def found(sentence=None, size=24, **asked):
-        (hits,) = searcher.search([Request(sentence=sentence, **{"top": 200} | asked)])
+        (hits,) = searcher.search([Request(sentence=sentence, **{"top": TOP} | asked)])
         return [key_of(getattr(hit, "clip_id", hit.video)) for hit in hits][:size]
 
     return found

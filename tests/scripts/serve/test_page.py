@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from index import Entries, IndexWriter, Origin, Request, Said, Searcher
+from index import Entries, IndexWriter, Origin, Request, Said, Searcher, arranged
 from index.sync import write_text_side
 from mee.checkpoint import fingerprint
 from mee.encode import encode_gallery
@@ -186,6 +186,49 @@ def test_the_following_hits_have_the_scale_of_the_first(page, searcher):
     gone = page(status=400, q="a dog barks", token=f"{'x' * 16}.1")
     assert "search again" in gone.one("p", "problem").text
     assert gone.one("input", id="q").attrs["value"] == "a dog barks"
+
+
+def test_a_map_has_all_hits_row_by_row_and_stays_a_map(page, searcher):
+    hits = found(searcher)
+    rows, columns = arranged(
+        [hit.clip_id for hit in hits],
+        searcher.weights(Request(sentence="a dog barks")),
+        searcher.video_index.snapshot,
+    )
+    wanted = [key_of(hits[n].clip_id) for n in np.lexsort((columns, rows))]
+    document = page(q="a dog barks", view="map", size="7")
+    assert keys(document) == wanted
+    assert document.one("ol", id="hits").classes == ["map", f"c{columns.max() + 1}"]
+    assert document.one("p", id="status").text == "80 moments, alike ones side by side"
+    assert not document.all("p", "more")
+    opens = [
+        dict(parse_qsl(urlsplit(hit.one("a", "open").attrs["href"]).query))
+        for hit in document.all("article", "hit")
+    ]
+    assert all(asked == {"q": "a dog barks", "view": "map"} for asked in opens)
+    assert "checked" in document.one("input", id="as-map").attrs
+    assert all("view=map" in value.attrs["href"] for value in document.one("div", id="facets").all("a"))
+    videos = page(q="a dog barks", view="map", by_video="1")
+    assert {*keys(videos)} == {key_of(video.hits[0].clip_id) for video in found(searcher, by_video=True)}
+    assert not keys(page(q="a dog barks", view="map", where="size > 99"))
+
+
+def test_folded_hits_say_how_many_are_alike_and_lead_to_them(searcher, monkeypatch):
+    hits = found(searcher)[:3]
+    copies = tuple(hit.clip_id for hit in hits[1:])
+    monkeypatch.setattr(Searcher, "search", lambda self, requests: [[replace(hits[0], copies=copies)]])
+    monkeypatch.setattr(Searcher, "weights", lambda self, request: {})
+    with client_of(searcher) as client:
+        document = Document(client("/?q=a+dog+barks&fold=1&where=size+>+0").text).top
+    link = document.one("article", "hit").one("p", "alike").one("a")
+    assert (link.text, "checked" in document.one("input", id="fold").attrs) == ("2 more alike", True)
+    monkeypatch.undo()
+    wanted = asks(link)
+    assert not wanted.fold
+    sizes = {hit.clip_id for hit in found(searcher, where="size > 0")}
+    assert {hit.clip_id for hit in searcher.search([wanted])[0]} == {hits[0].clip_id, *copies} & sizes
+    many = replace(hits[0], copies=tuple(f"{n:099}" for n in range(99)))
+    assert Asked.of([("q", "a"), ("fold", "1")]).alike(many) == f"/?{urlencode({'like': many.clip_id})}"
 
 
 def test_a_list_without_a_sentence_has_no_bars(searcher):

@@ -60,9 +60,13 @@ def _spec(stream: str, fingerprint: Mapping[str, Any], places: Sequence[Path]) -
     model, revision = fingerprint["model"], fingerprint["revision"]
     if model is None and fingerprint["extractor"] == "features:SpeechExtractor":
         return ExtractorSpec(stream, "subtitles")
-    if model is None and stream not in known_extractors():
+    if stream in known_extractors():
+        own = ExtractorSpec(stream)
+        if make_extractor(own).fingerprint.extractor == fingerprint["extractor"]:
+            return own
+    if model is None:
         raise InputError("its extractor is not installed here")
-    names = [] if model is None else model.split("+")
+    names = model.split("+")
     revision = revision if len(names) == 1 and COMMIT.fullmatch(revision) else None
     found = [each for name in names for each in _checkpoints(stream, name, revision, places)]
     return ExtractorSpec(stream, model, checkpoints=tuple(found))

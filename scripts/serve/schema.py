@@ -198,7 +198,8 @@ def sentence_of(error: Mapping[str, Any], place: Sequence[int | str]) -> str:
         return (
             f"there is no parameter {name_id(name)}{did_you_mean(name[:80], [*Search.model_fields, 'q', 'less'])}"
         )
-    reason = SHOULD.sub("must ", error["msg"]) if error["type"] != "missing" else "must be given"
+    reason = SHOULD.sub("must ", error["msg"]).replace(" after validation", "")
+    reason = reason if error["type"] != "missing" else "must be given"
     if error["type"] == "string_pattern_mismatch":
         reason = "holds a NUL character; take it out"
     elif not reason.startswith("must "):

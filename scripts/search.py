@@ -132,7 +132,7 @@ class QueryArgs(Request):
             raise InputError(f"--video {self.video!r} is not UTF-8 text")
         settings = {field.name: getattr(self, field.name) for field in fields(Request)}
         also = (*self.also, *((-weight, text) for weight, text in self.less))
-        example = None if self.like_file is None else str(self.like_file)
+        example = self.example if self.like_file is None else str(self.like_file)
         return Request(**settings | {"sentence": sentence, "also": also, "example": example})
 
 

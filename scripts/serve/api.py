@@ -152,7 +152,7 @@ async def explain(request: Request, clip: Annotated[str, Query(description="key 
     return as_json(_Writer(request).hit(hit))
 
 
-@router.post("/examples", **documented(answers.Example, 408, 413, 503, body=EXAMPLE))
+@router.post("/examples", **documented(answers.Example, 404, 408, 413, 503, body=EXAMPLE))
 async def give_example(
     request: Request, name: Annotated[str, Query(description="what the file is called", max_length=1000)] = ""
 ) -> Response:

@@ -26,6 +26,7 @@ MARKS = {"good": ("fits", "fit"), "bad": ("does not fit", "do not fit"), "closer
 MOST, ABOVE = 128, 9  # clips that a request marks; hits that a clip is said to be closer than; at most
 SETTINGS = {"min_score": ("score", "{} or more"), "offset": ("after", "the best {}")}
 PARTS = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`|[()\[\]{}]|\b(?:and|or)\b""", re.DOTALL)
+NUMBER = re.compile(r"-?\d{1,9}(?:\.\d+)?(?:[eE][-+]?\d{1,2})?", re.ASCII)
 LONGEST = 8192  # letters of a key
 DEEPER = dict.fromkeys("([{", 1) | dict.fromkeys(")]}", -1)
 Pairs = tuple[tuple[str, str], ...]
@@ -66,6 +67,10 @@ class Asked:
     def one(self, name: str) -> str:
         """The first value of a name, or nothing."""
         return next(iter(self.all(name)), "")
+
+    def number(self, name: str) -> str:
+        """The same where a field for numbers can show it."""
+        return value if NUMBER.fullmatch(value := self.one(name)) else ""
 
     def all(self, name: str) -> list[str]:
         """All values of a name."""

@@ -37,7 +37,7 @@ router = APIRouter(include_in_schema=False)
 SHOWN, VALUES, KEPT = 24, 8, 64  # clips on the first page, values of a column, filters whose facets are kept
 FILES = 100  # on a page
 NOT_READ = "this is known where mee open reads the library; plain mee serve shows an index as it is"
-HIDDEN = ["streams", "start_s", "end_s", "file_seconds", "file_bytes", "file_modified", "width", "audio_rate"]
+HIDDEN = ("streams", "start_s", "end_s", "file_seconds", "file_bytes", "width", "audio_rate", "file_modified")
 ORDERS = {"date": "newest first", "length": "shortest first", "name": "by name"}
 FIRST = ("duration", "video_codec", "audio_codec", "height", "fps", "video")  # after the columns of the user
 EXAMPLES = {

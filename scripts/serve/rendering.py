@@ -67,11 +67,9 @@ def left(seconds: float) -> str:
 
 def later(seconds: float) -> str:
     """then, 12 s later"""
-    return (
-        f"then, {clock(seconds, 0) if seconds >= 60 else f'{seconds:.3g} s'} later"
-        if seconds > 0.05
-        else "then, at once"
-    )
+    if seconds < 0.05:
+        return "then, at once"
+    return f"then, {clock(seconds, 0) if seconds >= 60 else f'{seconds:.2g} s'} later"
 
 
 def _finalize(value: Any) -> Any:

@@ -7,10 +7,14 @@ const MOST = 100;
 const button = document.getElementById("save");
 const section = document.getElementById("saved");
 
-/** Pairs of a name and a query, the last one first. */
+/** Pairs of a name and a query, the last one first; an error where storage is switched off. */
 function stored() {
-  const pairs = JSON.parse(localStorage.getItem(STORE) ?? "[]");
-  return pairs.filter((pair) => pair.length === 2 && pair.every((part) => typeof part === "string")).slice(0, MOST);
+  const text = localStorage.getItem(STORE) ?? "[]";
+  try {
+    return JSON.parse(text).filter((pair) => pair.length === 2 && pair.every((part) => typeof part === "string")).slice(0, MOST);
+  } catch {
+    return []; // something else has written it
+  }
 }
 
 const here = () => `?${document.getElementById("asked").dataset.query}`;
@@ -53,5 +57,5 @@ try {
     button.hidden = false;
   }
 } catch {
-  // storage is switched off, or holds something else
+  // nothing can be saved
 }

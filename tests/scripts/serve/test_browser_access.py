@@ -6,6 +6,7 @@ import pytest
 
 from scripts.serve.asked import key_of
 from tests.scripts.serve import serve_browser
+from tests.scripts.serve.serve_world import PLAYED
 
 pytestmark = pytest.mark.slow
 WIDTHS = (1400, 400, 320)
@@ -17,11 +18,20 @@ WEIGHTED = [
     ("weights", "seen=0.7"),
     ("weights", "speech=0.3"),
 ]
+MARKED = [
+    ("q", "red"),
+    ("good", "h264.mp4#t=0,4"),
+    *(("bad", f"{name}#t=4,8") for name in PLAYED[:4]),
+    ("size", "4"),
+]
+MARKED += [("closer", ".".join(map(key_of, ("h264.mp4#t=8,12", "silent.mp4#t=0,4")))), ("less", "a dog")]
 FILTERED = {"q": "red", "size": 4, "where": "video_codec == 'h264' and end_s < 9"}
 STATES = {
     "empty": ("/", 200),
     "results": ("/?q=red", 200),
     "by-video": ("/?q=red&by_video=1&size=4", 200),
+    "sequence": ("/?q=red&then=blue&then=green&within=9&size=4", 200),
+    "marked": (f"/?{urlencode(MARKED)}", 200),
     "map": ("/?q=red&view=map", 200),
     "words": ("/?said=dog", 200),
     "weighted": (f"/?{urlencode(WEIGHTED)}", 200),

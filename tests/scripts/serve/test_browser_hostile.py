@@ -61,6 +61,7 @@ def test_what_was_said(tab):
 
 
 FIELDS = ("q", "also", "less", "like", "only", "weights", "where", "video", "said", "top", "token")
+FIELDS += ("then", "within", "good", "bad", "closer", "mark", "for", "sort", "min_score", "example")
 
 
 @pytest.mark.parametrize("field", FIELDS)

@@ -159,3 +159,19 @@ def test_a_lost_list_is_a_sentence(tab):
     tab.expected |= {400, 404}
     tab.open(q="red", token="lost.1")
     assert "search again" in tab.one("[role=alert]").text
+
+
+def test_where_nothing_can_be_stored_no_search_can_be_saved(tab):
+    off = (
+        "Object.defineProperty(window, 'localStorage', {get() { throw new DOMException('off', 'SecurityError') }})"
+    )
+    made = tab.cdp("Page.addScriptToEvaluateOnNewDocument", source=off)
+    for path in ("/", "/?q=red"):
+        tab.open(path)
+        assert not [each for each in tab.all("#saved, #save") if each.is_displayed()]
+    tab.cdp("Page.removeScriptToEvaluateOnNewDocument", **made)
+    tab.open(q="red")
+    tab.js("localStorage['mee.saved'] = '[3]'")  # something else has written it
+    tab.driver.refresh()
+    tab.one("#save").click()
+    assert tab.js("return localStorage['mee.saved']") == '[["red","?q=red"]]'

@@ -20,7 +20,7 @@ from mee.model import MEE
 from mee.text.transformer import TransformerEncoder
 from scripts.serve import page as pages
 from scripts.serve.asked import Asked, chips, key_of, name_of
-from scripts.serve.rendering import COLOURS, colours, number, short
+from scripts.serve.rendering import COLOURS, colours, later, number, short
 from scripts.serve.schema import request_of
 from scripts.serve.service import TOP, Busy, Service
 from scripts.serve.view import Cards
@@ -142,6 +142,26 @@ def test_videos_with_their_moments(page, searcher):
     rows = page(q="a dog barks", by_video="1").all("li", "video")
     assert [keys(row) for row in rows] == [[key_of(hit.clip_id) for hit in video.hits] for video in videos]
     assert [asks(row.one("h2").one("a")).video for row in rows] == [video.video for video in videos]
+
+
+def test_a_sequence_has_its_moments_in_order_and_says_how_far_apart_they_are(page, searcher):
+    videos = found(searcher, then=("rain falls",), sort="name")
+    document = page(q="a dog barks", then="rain falls", sort="name")
+    rows = document.all("li", "video")
+    assert [keys(row) for row in rows] == [[key_of(hit.clip_id) for hit in video.hits] for video in videos[:24]]
+    assert all(number(video.score, 3) in row.one("span", "mean").text for row, video in zip(rows, videos))
+    assert {tuple(each.text for each in row.all("p", "later")) for row in rows} == {("first", "then, at once")}
+    assert [len(card.all("button", "good")) for card in rows[0].all("article")] == [1, 0]  # marks are of the first
+    told = f"{len(videos)} videos with this sequence within 60 s, by name"
+    assert document.one("p", id="status").text == (told if len(videos) <= 24 else f"24 of {told}")
+    chips = document.one("ul", "chips").all("li", "chip")
+    assert [asks(chip.one("a")).then for chip in chips[:1]] == [()]
+    assert (chips[1].one("input").attrs["name"], chips[1].one("input").attrs["value"]) == ("within", "60")
+    none = page(q="a dog barks", then=["rain falls", "a cat"], within="0.5")
+    assert "allow more seconds" in none.one("p", id="status").text
+    assert [later(each) for each in (0.0, 0.5, 12.3, 75.0)] == [
+        "then, at once", "then, 0.5 s later", "then, 12 s later", "then, 1:15 later"
+    ]  # fmt: skip
 
 
 def test_the_following_hits_have_the_scale_of_the_first(page, searcher):

@@ -63,7 +63,7 @@ def asked_by_flags(address):
 def in_flags_order(request):
     """On the command line --less comes after --also, and a search has 10 hits by default."""
     also = tuple(sorted(request.also, key=lambda term: term[0] < 0))
-    return replace(request, also=also, top=10 if request.top == 200 else request.top)
+    return replace(request, also=also, top=10 if request.top == TOP else request.top)
 
 
 @settings(max_examples=20)

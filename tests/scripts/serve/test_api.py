@@ -11,11 +11,12 @@ import pytest
 
 from index import ENDINGS, Hit, Request, Said, Searcher
 from mee.errors import InputError
+from scripts.search import APART
 from scripts.serve.api import EXPORTS
 from scripts.serve.app import EXAMPLES
 from scripts.serve.asked import key_of, name_of
 from scripts.serve.schema import query_of
-from scripts.serve.service import APART, TOP, Busy, Page
+from scripts.serve.service import TOP, Busy, Page
 from tests.scripts.serve.conftest import build
 from tests.scripts.serve.serve_client import TOKEN, client_of
 from tests.scripts.serve.test_security import scope_of, status_of

@@ -136,7 +136,9 @@ def test_a_clip_that_was_found_can_be_marked_on_its_page(ask):
     assert [opened.one("button", kind).attrs["value"] for kind in ("good", "bad")] == [
         f"{kind}.{hit.attrs['data-key']}" for kind in ("good", "bad")
     ]
-    assert not page(ask(hit.one("a", "open").attrs["href"].partition("?")[0])).all("button", "good")
+    place = hit.one("a", "open").attrs["href"].partition("?")[0]
+    assert not page(ask(place)).all("button", "good")
+    assert "As the first moment" in page(ask(place, q="rain falls", then="a dog")).text
 
 
 def test_chips_tell_marked_clips_by_video_and_time():

@@ -7,6 +7,7 @@ import pytest
 from index import Request, Searcher
 from mee.errors import InputError
 from scripts.serve.asked import ABOVE, MOST, Asked, key_of, name_of
+from scripts.serve.rendering import later
 from scripts.serve.schema import request_of
 from scripts.serve.view import marks
 from tests.scripts.serve.serve_client import client_of
@@ -155,3 +156,8 @@ def test_the_order_is_chosen_and_told(ask, asked, shown):
     (chosen,) = document.one("select", id="sort").all("option", selected=None)
     assert chosen.text == shown
     assert document.one("p", id="status").text.endswith("shortest first" if asked else "best first")
+
+
+def test_how_much_later_is_rounded():
+    told = ["then, at once", "then, 0.5 s later", "then, 12 s later", "then, 1:15 later"]
+    assert [later(each) for each in (0.0, 0.5, 12.3, 75.0)] == told

@@ -7,6 +7,7 @@ import pytest
 from index import Request, Searcher
 from mee.errors import InputError
 from scripts.serve.asked import ABOVE, MOST, Asked, key_of, name_of
+from scripts.serve.rendering import later
 from scripts.serve.schema import request_of
 from scripts.serve.view import marks
 from tests.scripts.serve.serve_client import client_of
@@ -136,7 +137,9 @@ def test_a_clip_that_was_found_can_be_marked_on_its_page(ask):
     assert [opened.one("button", kind).attrs["value"] for kind in ("good", "bad")] == [
         f"{kind}.{hit.attrs['data-key']}" for kind in ("good", "bad")
     ]
-    assert not page(ask(hit.one("a", "open").attrs["href"].partition("?")[0])).all("button", "good")
+    place = hit.one("a", "open").attrs["href"].partition("?")[0]
+    assert not page(ask(place)).all("button", "good")
+    assert "As the first moment" in page(ask(place, q="rain falls", then="a dog")).text
 
 
 def test_chips_tell_marked_clips_by_video_and_time():
@@ -153,3 +156,8 @@ def test_the_order_is_chosen_and_told(ask, asked, shown):
     (chosen,) = document.one("select", id="sort").all("option", selected=None)
     assert chosen.text == shown
     assert document.one("p", id="status").text.endswith("shortest first" if asked else "best first")
+
+
+def test_how_much_later_is_rounded():
+    told = ["then, at once", "then, 0.5 s later", "then, 12 s later", "then, 1:15 later"]
+    assert [later(each) for each in (0.0, 0.5, 12.3, 75.0)] == told

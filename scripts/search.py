@@ -56,7 +56,9 @@ if TYPE_CHECKING:
 
 BATCH = 256  # lines of stdin searched together
 NOTHING = "no clip fits the filters and has a stream of the experts searched with"
-APART = "no video has moments for all parts in this order, each soon enough after the one before"
+APART = (
+    "no video has moments for all parts in this order, each within {:g} s of the one before; allow more seconds"
+)
 ADDRESS = re.compile(r"(?:https?://[^\s?#]+)?\?([^#]*)(?:#.*)?", re.DOTALL)
 ASKS = frozenset(("q", "also", "less", "like", "example", "good", "said", "written"))  # an address has one of them
 NO_FLAGS = ("q", "example", "only", "size", "token", "scale")  # names in addresses
@@ -123,7 +125,7 @@ class QueryArgs(Request):
     @property
     def reads_lines(self) -> bool:
         """Whether the sentences come from stdin."""
-        others = (self.sentence, self.like, self.like_file, self.said, self.written)
+        others = (self.sentence, self.like, self.like_file, self.example, self.said, self.written)
         return not self.good and all(each is None for each in others)
 
     def request(self, sentence: str | None) -> Request:
@@ -244,7 +246,7 @@ def why_none(searcher: Searcher, request: Request) -> str:
         return f"the offset {request.offset:,} passes over all there is, {count(there, noun)}"
     if request.min_score is not None:
         return f"nothing scores {request.min_score:g} or more"
-    return APART if request.then else NOTHING
+    return APART.format(request.within) if request.then else NOTHING
 
 
 def _order(request: Request) -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from features.errors import InputError as FeaturesInputError
 from features.errors import MediaError
-from mee.errors import InputError, name_id
+from mee.errors import InputError, name_id, visible
 
 if TYPE_CHECKING:
     from features.store import Manifest
@@ -62,7 +62,7 @@ class ExampleMaker:
         from index import Queries
         from mee.encode import encode_gallery
 
-        shown, names = name_id(name or str(path)), self.searcher.modalities
+        shown, names = name_id(name) if name else f"'{visible(str(path))}'", self.searcher.modalities
         store, manifest = store_of(self.searcher.video_index)
         limits: Any = {"workers": 1, "timeout": TIMEOUT_S, "max_seconds": LONGEST_S, "retries": 0}
         config = PrecomputeConfig(clip_seconds=manifest.clip_seconds, **limits)

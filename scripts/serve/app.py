@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -74,7 +76,7 @@ class App(FastAPI):
 def create_app(service: Service, settings: Settings) -> FastAPI:
     """The app over a service."""
     plain: dict[str, Any] = dict.fromkeys(("docs_url", "redoc_url", "openapi_url"))  # they need a CDN
-    plain |= {"redirect_slashes": False, "lifespan": media.lifespan}
+    plain |= {"redirect_slashes": False, "lifespan": _lifespan}
     app = App(title=settings.title, description=ABOUT, version="1", **plain)
     app.state.service, app.state.settings, app.state.uploads = service, settings, Uploads()
     for part in (api, media, page, clip_page, security):
@@ -85,6 +87,14 @@ def create_app(service: Service, settings: Settings) -> FastAPI:
     for kind in (InputError, FeaturesInputError, RequestValidationError, HTTPException, Busy):
         app.add_exception_handler(kind, _sentence)
     return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """At the app's end what makes examples and pictures is ended."""
+    async with media.lifespan(app):
+        yield
+        await app.state.uploads.close()
 
 
 async def _sentence(request: Request, error: Exception) -> Response:

@@ -144,7 +144,6 @@ class Media:
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """At the app's end the processes are ended; they start when the first picture is asked for."""
     yield
-    await app.state.uploads.close()
     media: Media | None = getattr(app.state, "media", None)
     if media is not None:
         for studio in (media.pictures, media.moments):

@@ -265,7 +265,9 @@ def _shown(request: Request, asked: Asked, library: Library, page: Page | None) 
         "by_video": page.request.finds_videos,
         "scored": cards.scored,
         "status": _status(page),
-        "notes": [note for note in page.notes if note not in (NOTHING, APART)],  # which the status says
+        "notes": [
+            note for note in page.notes if note not in (NOTHING, APART.format(page.request.within))
+        ],  # which the status says
         "more": asked.link(add=[("token", page.next), ("scale", scale)]) if page.next else "",
         "weights": page.weights,
         "before": page.weights_before,
@@ -279,8 +281,9 @@ def _status(page: Page) -> str:
     sequence = f" with this sequence within {wanted.within:g} s" if wanted.then else ""
     if not page.count and wanted.offset:
         return f"No more {noun}s{sequence}"
-    if not page.count and wanted.then:
-        return f"{APART[0].upper()}{APART[1:]}: allow more seconds, or take a filter or a stream away"
+    if not page.count and wanted.then and wanted.min_score is None:
+        why = APART.format(wanted.within)
+        return f"{why[0].upper()}{why[1:]}, or take a filter or a stream away"
     if not page.count:
         return f"No {noun} fits: take a filter or a stream away, or use other words"
     last = page.first + len(page.found) - 1

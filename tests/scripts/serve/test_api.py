@@ -11,11 +11,12 @@ import pytest
 
 from index import ENDINGS, Hit, Request, Said, Searcher
 from mee.errors import InputError
+from scripts.search import APART
 from scripts.serve.api import EXPORTS
 from scripts.serve.app import EXAMPLES
 from scripts.serve.asked import key_of, name_of
 from scripts.serve.schema import query_of
-from scripts.serve.service import APART, TOP, Busy, Page
+from scripts.serve.service import TOP, Busy, Page
 from tests.scripts.serve.conftest import build
 from tests.scripts.serve.serve_client import TOKEN, client_of
 from tests.scripts.serve.test_security import scope_of, status_of
@@ -63,7 +64,7 @@ def test_moments_in_order_are_found_by_video(ask, searcher):
     hit = ask(f"/api/explain?q=a+dog&then=rain+falls&then=the+drums&within=0&clip={key_of(NAMES[1])}").json()
     assert hit == video["moments"][1]
     none = ask("/api/search?q=a+dog&then=rain+falls&video=d.mp4").json()
-    assert (none["videos"], none["notes"]) == ([], [APART])
+    assert (none["videos"], none["notes"]) == ([], [APART.format(60)])
 
 
 def found_by(searcher, **fields):

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from index.video_index import VideoIndex
 
 COLUMNS = ("clip_id", "video", "start_s", "end_s")
-ALIKE, LEAST, SHARED = 0.9, 0.5, 2  # of copies: mean cosine, the least of a stream, streams that both have
+ALIKE, LEAST, SHARED = 0.93, 0.5, 2  # of copies: mean cosine, the least of a stream, streams that both have
 BLOCK = 256  # hits that are compared at a time
 GATHERED = 2**17  # numbers of vectors that are multiplied at a time
 WIDENED = 4  # times as many clips in each further search

@@ -219,6 +219,7 @@ def _title(request: Request) -> str:
     terms = [] if request.sentence is None else [(1.0, f'"{request.sentence}"')]
     terms += [(weight, f'"{sentence}"') for weight, sentence in request.also]
     terms += [] if request.like is None else [(1.0, f"clip {request.like}")]
+    terms += [(1.0, f"good {clip}") for clip in request.good] + [(-1.0, f"bad {clip}") for clip in request.bad]
     if not terms:
         return ", ".join(f'{name} "{words}"' for name, words in request.words.items())
     parts: list[str] = []

@@ -23,7 +23,7 @@ from scripts.serve.service import TERMS, TOP
 
 SIZE = 24  # hits on a page, by default
 NAMES = 64  # experts that a request names, at most
-MARKS = 64  # clips that a request marks, at most
+MARKS = 128  # clips that a request marks, at most
 RENAMED = {"q": "sentence"}  # names in addresses of fields
 LISTS = ("also", "less", "then", "only", "good", "bad", "closer", "weights")
 FLAG = re.compile(r"--(said|written|min-score|less|then|within|bad|closer)\b")

@@ -4,9 +4,10 @@
     evidence:     w_t(q)    = softmax of l_t(q) over the experts that the term has
     renormalise:  w_t(q, A) = softmax of l_t(q) over those of them that are in A(v)
 
-A term is a sentence, or a clip that others should be like, with o = 0; a_t < 0 means "not this". With one term it
-is the score of mee.scoring. A logit of -inf excludes an expert from that term. Where a clip has none of a term's
-experts, the query does not cover the clip, and never finds it.
+A term is a sentence, or a clip that others should be like, with o = 0, or what marks of clips add, whose vectors
+are shorter (index/request/feedback.py); a_t < 0 means "not this". With one term it is the score of mee.scoring.
+A logit of -inf excludes an expert from that term. Where a clip has none of a term's experts, the query does not
+cover the clip, and never finds it.
 
 Within a pattern A the score is an inner product of the clip's packed vector with one vector of the query, plus a
 constant of the query: what the offsets of the experts in A take. An expert of words has several vectors x_mr of a
@@ -40,7 +41,7 @@ FEW = 16  # queries whose exact vectors are kept; those of more are computed whe
 class Queries:
     """Q queries of T terms each; a term that a query does not have has the share 0."""
 
-    packed: Floats  # (Q, T, E), unit-norm for each expert that is not excluded
+    packed: Floats  # (Q, T, E), of norm 1 for each expert that is not excluded; of marks at most 1
     logits: Doubles  # (Q, T, M)
     offsets: Doubles  # (Q, T, M) taken from each similarity
     share: Doubles  # (Q, T) a_t; of each query the absolute values add up to 1

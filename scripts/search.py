@@ -295,6 +295,7 @@ def _title(request: Request) -> str:
     terms += [(weight, f'"{sentence}"') for weight, sentence in request.also]
     terms += [] if request.like is None else [(1.0, f"clip {request.like}")]
     terms += [] if request.example is None else [(1.0, f"file {request.example}")]
+    terms += [(1.0, f"good {clip}") for clip in request.good] + [(-1.0, f"bad {clip}") for clip in request.bad]
     if not terms:
         return ", ".join(f'{name} "{words}"' for name, words in request.words.items())
     parts: list[str] = []

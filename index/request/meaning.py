@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, final
 import numpy as np
 
 from index.queries import Queries
-from index.request.feedback import Bank, with_marks
 from index.request.request import Request
 from mee.errors import InputError, did_you_mean
 from mee.layout import Layout
 
 if TYPE_CHECKING:
+    from index.request.feedback import Bank
     from index.storage import Snapshot
     from index.text_side import Text
     from index.video_index import VideoIndex
@@ -34,7 +34,7 @@ class Meaning:
     def __init__(self, video_index: VideoIndex, text: Text) -> None:
         self.video_index, self.text = video_index, text
         self.examples: dict[str, Queries] = {}  # of files from outside, by the names that requests give them
-        self._measured: tuple[Snapshot, Bank] | None = None
+        self._bank: tuple[Snapshot, Bank] | None = None
         self._held: tuple[Snapshot, dict[str, tuple[Queries, Queries]]] = video_index.snapshot, {}
 
     def of(self, requests: Sequence[Request], *, again: bool = False) -> list[Queries]:
@@ -83,16 +83,17 @@ class Meaning:
             if request.example is not None and not compared[len(weights) + (request.like is not None)]:
                 raise InputError("the example has none of the experts that the search uses; give another file")
             if query is None or request.good or request.bad or request.closer:
-                query = with_marks(query, request, self.video_index, self._bank)
+                query = self._marked(query, request)
             queries.append(query)
         return queries
 
-    @property
-    def _bank(self) -> Bank:
-        """Clips by which similarities are measured, of the index as it is."""
-        if self._measured is None or self._measured[0] is not self.video_index.snapshot:
-            self._measured = self.video_index.snapshot, Bank(self.video_index)
-        return self._measured[1]
+    def _marked(self, query: Queries | None, request: Request) -> Queries:
+        """A query with the marks of its request; the bank is that of the index as it is."""
+        from index.request.feedback import Bank, with_marks  # here: most searches have no marks
+
+        if self._bank is None or self._bank[0] is not self.video_index.snapshot:
+            self._bank = self.video_index.snapshot, Bank(self.video_index)
+        return with_marks(query, request, self.video_index, self._bank[1])
 
     def _encoded(self, sentences: Sequence[str], again: bool) -> tuple[Queries, Queries]:
         """Sentences as `Text.encode` has them and as `encode`; again: those of the last searches as they were."""

@@ -153,6 +153,20 @@ def test_scores_are_those_of_the_formulas(layout, seed):
     assert searcher.explain(request, hits[-1].clip_id) == hits[-1]
 
 
+@pytest.mark.parametrize("kind", ["certified", "prefixes"])
+def test_other_kinds_of_index_find_the_same(make_index, tmp_path, kind):
+    gallery = random_gallery(COUNT, 8)
+    one, two, three, four = gallery.clip_ids[:4]
+    request = Request(sentence="a dog", good=(one,), bad=(two,), closer=((three, four),), top=COUNT)
+    flat, other = make_index(gallery), make_index(gallery, tmp_path / "ix", kind)
+    found_by = [
+        {hit.clip_id: hit.score for hit in found(Searcher(each, Text(None, Encoder(RULES[0]))), request)}
+        for each in (flat, other)
+    ]
+    assert [*found_by[0]] == [*found_by[1]]
+    assert found_by[0] == pytest.approx(found_by[1], abs=1e-6)
+
+
 @settings(max_examples=25)
 @given(seed=seeds, filler=st.floats(width=32), layout=st.sampled_from(LAYOUTS))
 def test_the_order_of_marks_and_what_stands_in_missing_slots_change_nothing(seed, filler, layout):

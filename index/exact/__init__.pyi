@@ -1,8 +1,8 @@
 from .batch import BatchSearch as BatchSearch
 from .batch import Precision as Precision
 from .proven import Bounds as Bounds
+from .proven import UpperBounds as UpperBounds
 from .proven import search_approximately as search_approximately
 from .proven import search_proven as search_proven
-from .proven import upper_bounds as upper_bounds
 from .ranking import Ranked as Ranked
 from .ranking import exact_scores as exact_scores

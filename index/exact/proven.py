@@ -109,17 +109,37 @@ class Bounds(NamedTuple):
     others: float  # -inf: there are none
 
 
-def upper_bounds(partitions: Sequence[Partition], queries: Vectors, counts: Sequence[int]) -> list[Bounds]:
-    """For each query so many clips of each partition, with the highest bounds; every scanner has a proven one."""
-    scans = _scans(partitions, queries)
-    results = _together([partial(scan.run, count) for scan, count in zip(scans, counts)], scans)
-    bounds = []
-    for query in range(len(results[0][0])):
-        numbers = np.flatnonzero([scan.vectors.covers[query] for scan in scans])
-        returned = [(results[n][0][query], results[n][1][query]) for n in numbers.tolist()]
-        found, left = _Search(partitions, queries, query, 1, scans)._candidates(numbers, returned)
-        bounds.append(Bounds(found.most, found.number, found.row, float(left.max(initial=-np.inf))))
-    return bounds
+class UpperBounds:
+    """What clips score at most; every scanner has a proven bound."""
+
+    def __init__(self, partitions: Sequence[Partition], queries: Vectors) -> None:
+        self.partitions, self.queries = partitions, queries
+        self._scans = _scans(partitions, queries)
+
+    def highest(self, counts: Sequence[int]) -> list[Bounds]:
+        """For each query so many clips of each partition, with the highest bounds."""
+        results = _together([partial(scan.run, n) for scan, n in zip(self._scans, counts)], self._scans)
+        bounds = []
+        for query in range(len(results[0][0])):
+            numbers = np.flatnonzero([scan.vectors.covers[query] for scan in self._scans])
+            returned = [(results[n][0][query], results[n][1][query]) for n in numbers.tolist()]
+            found, left = _Search(self.partitions, self.queries, query, 1, self._scans)._candidates(
+                numbers, returned
+            )
+            bounds.append(Bounds(found.most, found.number, found.row, float(left.max(initial=-np.inf))))
+        return bounds
+
+    def tighter(self, number: Rows, row: Rows) -> Doubles:
+        """(Q, N) by products in float32, of rows of partitions by their numbers; of words, infinity."""
+        bounds = np.full((len(self._scans[0].bound), len(row)), np.inf)
+        for n, its in grouped(number):
+            scan = self._scans[n]
+            if scan.multiplied is None:
+                with np.errstate(invalid="ignore"):  # damaged vectors are told by their exact scores
+                    products = scan.vectors.rounded @ self.partitions[n].vectors[row[its]].T
+                estimate = products + scan.vectors.constant[:, None]
+                bounds[:, its] = estimate + scan.rounding[:, None] + _ulp(estimate)
+        return np.where(np.isnan(bounds), np.inf, bounds)
 
 
 # ---- scans

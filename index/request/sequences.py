@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from index.exact import Bounds, Ranked, exact_scores, upper_bounds
+from index.exact import Bounds, Ranked, UpperBounds, exact_scores
 from index.hit import VideoHits, hits_of
 from index.queries import pattern_vectors
 from index.request.request import Request
@@ -59,9 +59,10 @@ def best_sequences(
         if not partitions:
             return []
         vectors = pattern_vectors(queries, index.layout, partitions, subtract=not request.plain)
-        if index.proven:
+        upper = UpperBounds(partitions, vectors) if index.proven else None
+        if upper is not None:
             counts = [wider * (LISTED * request.top + its.count // SHARE) for its in partitions]
-            bounds = upper_bounds(partitions, vectors, counts)
+            bounds = upper.highest(counts)
         else:
             k = wider * LISTED * request.top
             found = index.rank(queries, k, where=where, plain=request.plain, exact=request.exact)
@@ -69,7 +70,7 @@ def best_sequences(
             last = [float(its[-1]) if n == k else -np.inf for its, n in zip(found.scores, there)]
             lists = zip(found.scores, found.number, found.row, there, last)
             bounds = [Bounds(s[:n].astype(np.float64), number[:n], row[:n], u) for s, number, row, n, u in lists]
-        search = _Search(index, partitions, vectors, request, bounds)
+        search = _Search(index, partitions, vectors, request, bounds, upper)
         search.run()
         if search.rest == -np.inf or search.rest < search.wanted:
             break
@@ -128,6 +129,7 @@ class _Search:
     vectors: Vectors
     request: Request
     bounds: Sequence[Bounds]  # of each part
+    upper: UpperBounds | None  # None: exact scores are bounds already
     looked: list[tuple[_Clips, Doubles]] = field(default_factory=list)  # clips, and (P, N) what is known of them
 
     def __post_init__(self) -> None:
@@ -221,17 +223,22 @@ class _Search:
     def _score(self, clips: _Clips, most: Doubles) -> None:
         """Score all that may be in one of the best sequences; at first, what is in the best of each video."""
         known, number = np.isneginf(most), self._number(clips.place)
-        for turn in range(len(most) + 1):  # what is left of a part, when those before are known, is little
+        row = clips.place - self.first[number]
+        for step in ("best", "bounds", "rest")[self.wanted > -np.inf :]:
             reached = (clips.before(most) + clips.chains(most)) / len(most) + ROUNDED
             unknown = ~known & (reached >= self.wanted) & (reached > -np.inf)
-            if turn:
-                unknown[np.arange(len(most)) != turn - 1] = False
-            else:
+            if step == "bounds":
+                if self.upper is not None:
+                    at = np.flatnonzero(unknown.any(0))
+                    tighter = np.minimum(most[:, at], self.upper.tighter(number[at], row[at]))
+                    most[:, at] = np.where(known[:, at], most[:, at], tighter)
+                continue
+            if step == "best":
                 highest = np.repeat(clips.by_video(reached.max(0)), np.diff(clips.first))
                 unknown &= reached >= highest - 2 * ROUNDED
             for part, at in enumerate(map(np.flatnonzero, unknown)):
-                row, query = clips.place[at] - self.first[number[at]], np.full(len(at), part)
-                most[part, at] = exact_scores(self.partitions, self.vectors, query, number[at], row).score
+                query = np.full(len(at), part)
+                most[part, at] = exact_scores(self.partitions, self.vectors, query, number[at], row[at]).score
             known |= unknown
             sure = np.where(known, most, -np.inf)
             self.scores[clips.video] = clips.by_video(clips.chains(sure)[0]) / len(most)

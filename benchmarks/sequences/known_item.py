@@ -1,11 +1,11 @@
 """Known-item search by two captions in order, on videos that are made of joined clips of 810 real ones.
 
-  python -m benchmarks.sequences_known DATA                  DATA as of msrvtt810; all folds, three seeds
+  python -m benchmarks.sequences.known_item DATA                  DATA as of msrvtt810; all folds, three seeds
 
 A model of the closed form (msrvtt810, row "ours") learns from the other folds. The clips of the fold are joined at
-random to videos of three. A video is asked for by a caption of its first clip, then one of its second or third; each
-is a target once a seed. `alone`: these videos are the gallery. `with others`: so are the same clips in reverse
-order, and joined to other partners, so that each clip is in three videos and only order and company tell them apart.
+random to videos of three. A video is asked for by a caption of its first clip, then one of its second or third;
+each is a target once a seed. `alone`: these videos are the gallery. `with others`: so are the same in reverse
+order, and joined to other partners: each clip is in three videos, which only order and company tell apart.
 
   first, second   each sentence alone, videos by their best moment
   mixture         both sentences as one query (--also), videos by their best moment
@@ -17,7 +17,7 @@ first clip over seeds and folds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,7 +30,7 @@ from tyro.conf import Positional
 
 from benchmarks.msrvtt810 import Split810, split, train
 from benchmarks.timing import arguments, print_table, say
-from index import Entries, IndexWriter, Origin, Request, Searcher, VideoHits, VideoIndex
+from index import Entries, IndexWriter, Origin, Request, Searcher, VideoIndex
 from mee.encode import Gallery, encode_gallery
 from mee.evaluation.metrics import paired_difference
 from mee.model import MEE, VideoEmbedding

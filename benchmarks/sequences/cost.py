@@ -1,14 +1,14 @@
 """What a search for moments in order costs, beside a plain search of the same index.
 
 examples:
-  python -m benchmarks.sequences                      # 100,000 clips in 5,000 videos, 4 x 512, 30 % missing, one thread
-  python -m benchmarks.sequences --quick              # does it run
+  python -m benchmarks.sequences.cost               # 100,000 clips in 5,000 videos, 4 x 512, 30 % missing, one thread
+  python -m benchmarks.sequences.cost --quick       # does it run
 
-Made clips (data/index_data.py) of ten seconds, in random order, in videos of equal length. `planted`: each part of a
-sequence is asked like a clip of one video, 20 seconds after each other, so that there is something to find;
+Made clips (data/index_data.py) of ten seconds, in random order, in videos of equal length. `planted`: each part of
+a sequence is asked like a clip of one video, 20 seconds after each other, so that there is something to find;
 `unrelated`: the parts have nothing to do with each other, and the best sequences are poor. A search is what
-`Searcher.search` does for one request, without the sentences' encoding. A ratio is the CPU time of the sequences of
-a round by that of as many plain searches in it, for the parts' sentences.
+`Searcher.search` does for one request, without the sentences' encoding. A ratio is the CPU time of the sequences
+of a round by that of as many plain searches in it, for their first sentences.
 """
 
 from __future__ import annotations

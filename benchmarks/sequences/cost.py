@@ -1,8 +1,8 @@
 """What a search for moments in order costs, beside a plain search of the same index.
 
 examples:
-  python -m benchmarks.sequences.cost               # 100,000 clips in 5,000 videos, 4 x 512, 30 % missing, one thread
-  python -m benchmarks.sequences.cost --quick       # does it run
+  python -m benchmarks.sequences.cost           # 100,000 clips in 5,000 videos, 4 x 512, 30 % missing, one thread
+  python -m benchmarks.sequences.cost --quick   # does it run
 
 Made clips (data/index_data.py) of ten seconds, in random order, in videos of equal length. `planted`: each part of
 a sequence is asked like a clip of one video, 20 seconds after each other, so that there is something to find;

@@ -80,7 +80,10 @@ def array_of(content: NDArray[np.uint8], shape: tuple[int, ...], dtype: type[Val
         raise ValueError("it does not begin with the magic string and the header of a plain .npy file")
     found = tuple(map(int, re.findall(rb"\d{1,18}", head[3])))
     wanted = (found[0] if found else 0, *shape[1:]) if shape[0] < 0 else shape
-    kind, order = np.dtype(head[1].decode()), " by column" * (head[2] == b"True")
+    try:
+        kind, order = np.dtype(head[1].decode()), " by column" * (head[2] == b"True")
+    except TypeError as error:
+        raise ValueError(f"it holds numbers of an unknown kind, {head[1].decode()}") from error
     if found != wanted or kind != dtype or order:
         raise ValueError(f"it holds {found} {kind}{order} and not {wanted} {np.dtype(dtype)}")
     content = content[head.end() :]

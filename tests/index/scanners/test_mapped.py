@@ -61,12 +61,15 @@ def test_a_map_is_what_was_saved_even_when_the_file_is_gone(rows, monkeypatch):
         (None, (4, 3), np.int64, r"it holds \(4, 3\) float32 and not \(4, 3\) int64"),
         (slice(-1), (4, 3), np.float32, "it has 47 bytes of"),
         (b"no array", (4, 3), np.float32, "magic"),
+        (b"<g4", (4, 3), np.float32, "numbers of an unknown kind, <g4"),  # one bit flipped
     ],
 )
 def test_a_file_that_is_not_the_array_is_refused(rows, content, shape, dtype, message):
     path, _ = rows
     if content is not None:
-        path.write_bytes(path.read_bytes()[content] if isinstance(content, slice) else content)
+        whole = path.read_bytes()
+        made = whole[content] if isinstance(content, slice) else content
+        path.write_bytes(whole.replace(b"<f4", made) if made == b"<g4" else made)
     with pytest.raises(ValueError, match=message):
         mapped_array(path, shape, dtype)
     path.write_bytes(b"")

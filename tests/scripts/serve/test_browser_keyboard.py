@@ -153,8 +153,8 @@ def test_a_search_that_is_refined_by_marks_and_saved(tab):
     tab.driver.back()
     reach(tab, "#saved button")
     tab.keys(Keys.ENTER)
+    tab.until(lambda: not [each for each in tab.all("#saved") if each.is_displayed()], "it is taken out")
     assert not tab.one("#q").get_property("value")
-    assert not [each for each in tab.all("#saved") if each.is_displayed()]
 
 
 def test_marks_of_the_player_and_marks_in_haste(tab):

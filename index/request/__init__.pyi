@@ -1,5 +1,6 @@
 from .meaning import Meaning as Meaning
 from .meaning import check_experts as check_experts
+from .request import MARKS as MARKS
 from .request import STREAMS as STREAMS
 from .request import Request as Request
 from .sequences import best_sequences as best_sequences

@@ -53,15 +53,12 @@ SHARE, STREAMS, MOST = 0.5, 0.6, 1.0
 
 @final
 class Clips:
-    """Some clips of an index as queries; of words, the mean of their vectors."""
+    """Some clips of an index; of words, the mean of their vectors."""
 
-    def __init__(self, video_index: VideoIndex, names: Sequence[str]) -> None:
-        """Raises InputError: a clip is not there, or has no stream."""
-        queries = [video_index.clip_query(name) for name in names]
-        self.layout, self.row = video_index.layout, {name: row for row, name in enumerate(names)}
-        nothing = np.empty((0, self.layout.total)), np.empty((0, len(self.layout.names)))
-        self.packed = np.concatenate([nothing[0], *(query.packed[0] for query in queries)])  # (N, E)
-        self.there = np.isfinite(np.concatenate([nothing[1], *(query.logits[0] for query in queries)]))  # (N, M)
+    def __init__(self, video_index: VideoIndex, places: Sequence[tuple[int, int]]) -> None:
+        """places: segments' numbers and rows of their tables."""
+        packed, self.there = video_index.snapshot.vectors(places)  # (N, E), (N, M)
+        self.layout, self.packed = video_index.layout, packed.astype(np.float64)
 
     def similarities(self, packed: NDArray[np.floating]) -> Doubles:
         """(T, E) vectors -> (N, T, M); 0 where a clip lacks the expert."""
@@ -77,13 +74,13 @@ class Bank:
         partitions = video_index.partitions(None)
         ends = np.cumsum([partition.count for partition in partitions], dtype=np.int64)
         chosen = np.unique(np.linspace(0, ends[-1] - 1, BANK).astype(np.int64)) if len(ends) else ends
-        names: list[str] = []
+        places: list[tuple[int, int]] = []
         for partition, end in zip(partitions, ends):
-            first = end - partition.count
-            names += partition.ids(partition.found[chosen[(first <= chosen) & (chosen < end)] - first])
-        self.clips = clips = Clips(video_index, names)
-        self.having = clips.there.mean(0) if names else np.zeros(len(video_index.layout.names))  # (M,) p
-        two = clips.there[:, None] & clips.there & ~np.eye(len(names), dtype=bool)[..., None]
+            its = chosen[(end - partition.count <= chosen) & (chosen < end)] - (end - partition.count)
+            places += [(partition.segment, row) for row in partition.rows[partition.found[its]].tolist()]
+        self.clips = clips = Clips(video_index, places)
+        self.having = clips.there.mean(0) if places else np.zeros(len(video_index.layout.names))  # (M,) p
+        two = clips.there[:, None] & clips.there & ~np.eye(len(places), dtype=bool)[..., None]
         self.mean, self.deviation = _moments(clips.similarities(clips.packed), two, axis=(0, 1))  # (M,) c, s
 
     def deviations(self, packed: NDArray[np.floating]) -> Doubles:
@@ -108,11 +105,15 @@ def with_marks(query: Queries | None, request: Request, video_index: VideoIndex,
     Raises:
         InputError: a marked clip is not there, or has no stream; or the good ones have no expert that is used.
     """
-    layout, names = video_index.layout, {*request.good, *request.bad, *chain.from_iterable(request.closer)}
-    marked = Clips(video_index, sorted(names))
-    good, bad = ({marked.row[name] for name in its} for its in (request.good, request.bad))
+    layout = video_index.layout
+    names = sorted({*request.good, *request.bad, *chain.from_iterable(request.closer)})
+    marked, row = Clips(video_index, [*map(video_index.find, names)]), {name: n for n, name in enumerate(names)}
+    if not marked.there.any(1).all():
+        name = names[int(marked.there.any(1).argmin())]
+        raise InputError(f"clip {name!r} has no stream, so nothing can be like it")
+    good, bad = ({row[name] for name in its} for its in (request.good, request.bad))
     choices = [(near, sorted(bad)) for near in sorted(good)]
-    pairs = sorted({(marked.row[near], marked.row[far]) for near, far in request.closer})
+    pairs = sorted({(row[near], row[far]) for near, far in request.closer})
     choices += [(near, [far for one, far in pairs if one == near]) for near in sorted({near for near, _ in pairs})]
     counts = np.zeros(len(names))  # k
     for near, far in choices:

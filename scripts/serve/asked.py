@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from index import Facet, Hit
+from index.request import MARKS as MOST
 from mee.errors import InputError
 from scripts.search import WEIGHTED
 
@@ -23,7 +24,7 @@ ASKS = ("q", "also", "less", "like", "example", "said", "written", "good")
 CHIPS = {"also": "also", "less": "not", "then": "then", "like": "like", "example": "like the file"}
 CHIPS |= {"video": "video", "said": "said", "written": "written"}
 MARKS = {"good": ("fits", "fit"), "bad": ("does not fit", "do not fit"), "closer": ("closer", "are closer")}
-MOST, ABOVE = 128, 9  # clips that a request marks; hits that a clip is said to be closer than; at most
+ABOVE = 9  # hits that a clip is said to be closer than, at most
 SETTINGS = {"min_score": ("score", "{} or more"), "offset": ("after", "the best {}")}
 PARTS = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`|[()\[\]{}]|\b(?:and|or)\b""", re.DOTALL)
 NUMBER = re.compile(r"-?\d{1,9}(?:\.\d+)?(?:[eE][-+]?\d{1,2})?", re.ASCII)

@@ -16,9 +16,10 @@ from urllib.parse import urlencode
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from index import Request
+from index.request import MARKS
 from mee.errors import InputError, did_you_mean, name_id
 from scripts.search import WEIGHTED, term_of
-from scripts.serve.asked import MOST, key_of, name_of
+from scripts.serve.asked import key_of, name_of
 from scripts.serve.service import TERMS, TOP
 
 SIZE = 24  # hits on a page, by default
@@ -55,10 +56,10 @@ class Search(BaseModel):
     within: float = Field(60.0, ge=0, description="seconds from one moment to the next, at most, with then")
     like: Name | None = Field(None, description="id of a clip, or a video: find clips like it")
     example: Name | None = Field(None, description="name of an example that was given: find clips like it")
-    good: list[Name] = Field([], max_length=MOST, description="ids of clips that fit")
-    bad: list[Name] = Field([], max_length=MOST, description="ids of clips that do not fit; they are not found")
+    good: list[Name] = Field([], max_length=MARKS, description="ids of clips that fit")
+    bad: list[Name] = Field([], max_length=MARKS, description="ids of clips that do not fit; they are not found")
     closer: list[Annotated[list[Name], Field(min_length=2, max_length=2)]] = Field(
-        [], max_length=MOST, description="pairs of ids of clips: the first is closer to what is meant"
+        [], max_length=MARKS, description="pairs of ids of clips: the first is closer to what is meant"
     )
     only: list[Name] = Field([], max_length=NAMES, description="compare by these experts only")
     weights: dict[Name, Annotated[float, Field(ge=0)]] = Field(

@@ -367,9 +367,9 @@ def selection_of(request: Request, video_index: VideoIndex) -> tuple[Masks | Non
     if request.like is not None:  # but not the clip itself, or the video
         meant = video_index.meant_clips(request.like)
         selection = both(selection, [~mask if mask.any() else None for mask in meant])
-    if request.bad:
+    if request.refused:
         masks = [np.ones(len(segment.table), dtype=bool) for segment in segments]
-        for number, row in map(video_index.find, request.bad):
+        for number, row in map(video_index.find, request.refused):
             masks[number][row] = False
         selection = both(selection, masks)
     matching: list[dict[int, Mask]] = [{} for _ in segments]

@@ -106,7 +106,7 @@ class QueryArgs(Request):
     good: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="CLIP")] = ()  # this one fits; may be repeated
     # this one does not, and is not found again; may be repeated
     bad: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="CLIP")] = ()
-    # the first of two clips is closer to what is meant; may be repeated
+    # the first of two clips is closer to what is meant, and the other is not found again; may be repeated
     closer: Annotated[UseAppendAction[tuple[tuple[str, str], ...]], arg(metavar="CLIP CLIP")] = ()
     only: Annotated[tuple[str, ...], arg(metavar="EXPERT [EXPERT ...]")] = ()  # score with these experts only
     weights: Weights = field(default_factory=dict)  # use these mixture weights; experts not named get 0

@@ -13,8 +13,8 @@ a stream that one of two clips lacks counts 0, one that both lack 1. Equal ones:
 
   new       the others of the ten are marked as bad, as one click can do: they are not shown again, nor are those
             marked as good. The rank of the target is its place among the clips that were not shown before.
-  same      nothing is marked as good or bad; the nearest is marked as closer than each of the others. Nothing
-            leaves the list, and the rank is that in the whole list.
+  closest   nothing is marked as good or bad; the nearest is marked as closer than each of the others, which are
+            not shown again. The nearest itself stays in the list, and the rank is that in the list.
 
   mixture   marks as the product takes them
   single    the same term in one space, that of all experts side by side, zeros where a stream is missing. Before
@@ -31,8 +31,8 @@ standard errors, clustered by target.
   0 … 10      share of the targets that were among the ten shown by that round, 0: before the first mark
   middle      how many targets had a rank of 11 to 50 before the first mark; in 3: share found within three rounds
   to single   the difference of `in 3` to the row `single`, paired by target; all: of all targets
-  worse       runs (folds and seeds) in which the median over targets is above that of the first ranks: of the
-              number of clips looked at until the target is found (new), of the rank after three rounds (same)
+  worse       runs (folds and seeds) in which the median over targets of the number of clips looked at until the
+              target is found is above that of the first ranks
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ from scripts.demo.words import say as sentence
 from scripts.demo.world import SHOWN_BY, make_clips
 
 Method = Literal["mixture", "single", "paging"]
-Way = Literal["new", "same"]
+Way = Literal["new", "closest"]
 SHOWN = 10
 AFTER = (0, 1, 2, 3, 5, 10)  # rounds
 SMALL = 0.01  # length of what says in the single space that a stream is there, too short for a term to be about it
@@ -185,7 +185,7 @@ def looked_for(world: World, target: str, sentence: str, method: Method, way: Wa
         if method != "paging" or not number:
             (query,) = searcher.meaning.of([request], again=True)
             listed = index.rank(query, len(index), where=selection_of(request, index)[0]).ids[0]
-        fresh = [name for name in listed if way == "same" or name not in seen]
+        fresh = [name for name in listed if (way == "closest" and method != "paging") or name not in seen]
         ranks.append(fresh.index(target) + 1)
         if ranks[-1] <= SHOWN:
             return ranks + ranks[-1:] * (rounds - number)
@@ -218,9 +218,9 @@ def summary(runs: pd.DataFrame) -> Iterator[dict[str, str]]:
                 theirs = (np.array(single["ranks"].tolist())[:, :4] <= SHOWN).any(1)
                 for key, which in (("to single", middle), ("all to single", first > 0)):
                     cells[key] = _mean(in_three[which], some["clip"][which], theirs[which])
-            after = ranks[:, 3] if way == "same" else SHOWN * np.minimum(found, len(ranks[0])) + ranks[:, -1]
-            medians = pd.DataFrame({"run": some["run"], "0": first, "3": after}).groupby("run").median()
-            cells["worse"] = f"{(medians['3'] > medians['0']).sum()} of {len(medians)}"
+            looked_at = SHOWN * np.minimum(found, len(ranks[0])) + ranks[:, -1]
+            medians = pd.DataFrame({"run": some["run"], "0": first, "1": looked_at}).groupby("run").median()
+            cells["worse"] = f"{(medians['1'] > medians['0']).sum()} of {len(medians)}"
             yield {"row": f"{data}, {way}, {method}", "targets": f"{len(some)}", **cells}
 
 

@@ -39,7 +39,8 @@ class Request:
     example: str | None = None  # name of an example (Meaning.examples): find clips like it; its weight is 1
     good: tuple[str, ...] = ()  # ids of clips that fit
     bad: tuple[str, ...] = ()  # ids of clips that do not; they are not found
-    closer: tuple[tuple[str, str], ...] = ()  # pairs of clips: the first is closer to what is meant
+    # pairs of clips: the first is closer to what is meant; the other is not found
+    closer: tuple[tuple[str, str], ...] = ()
     only: tuple[str, ...] = ()  # compare by these experts only; default: all
     weights: Mapping[str, float] = field(default_factory=dict)  # of experts, in place of the model's; others get 0
     where: str | None = None  # only clips for which this filter is true (index/filter.py)
@@ -129,6 +130,11 @@ class Request:
     def words(self) -> dict[str, str]:
         """What clips must have been said or have written in them."""
         return {name: words for name in STREAMS if (words := getattr(self, name)) is not None}
+
+    @property
+    def refused(self) -> list[str]:
+        """Ids of clips that are not found: bad ones, and those that another is closer than, but no good ones."""
+        return sorted({*self.bad, *(far for _, far in self.closer)} - {*self.good})
 
     @property
     def sentences(self) -> tuple[str, ...]:

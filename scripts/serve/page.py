@@ -296,7 +296,7 @@ def _status(page: Page) -> str:
 
 async def _facets(service: Service, library: Library, wanted: index.Request) -> list[index.Facet]:
     """Values to filter by. They follow from the filter alone, and are kept while the library is what is served."""
-    key = (wanted.where, wanted.video, wanted.said, wanted.written, wanted.like, wanted.bad)
+    key = (wanted.where, wanted.video, wanted.said, wanted.written, wanted.like, tuple(wanted.refused))
     if key not in library.facets:
         found = await service.run(lambda searcher: index.facets(searcher.video_index, wanted, most=VALUES))
         if len(library.facets) >= KEPT:

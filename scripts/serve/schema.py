@@ -59,7 +59,9 @@ class Search(BaseModel):
     good: list[Name] = Field([], max_length=MARKS, description="ids of clips that fit")
     bad: list[Name] = Field([], max_length=MARKS, description="ids of clips that do not fit; they are not found")
     closer: list[Annotated[list[Name], Field(min_length=2, max_length=2)]] = Field(
-        [], max_length=MARKS, description="pairs of ids of clips: the first is closer to what is meant"
+        [],
+        max_length=MARKS,
+        description="pairs of ids: the first is closer to what is meant, the other is not found",
     )
     only: list[Name] = Field([], max_length=NAMES, description="compare by these experts only")
     weights: dict[Name, Annotated[float, Field(ge=0)]] = Field(

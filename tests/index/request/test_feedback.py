@@ -129,7 +129,7 @@ def expected(query, gallery, request, layout):
             second += scale * weight[m] * like + size * streams
         if layout.missing == "renormalise":
             first, second = first / own[there].sum(), second / weight[there].sum()
-        if v not in request.bad:
+        if v not in request.refused:
             scores[v] = (first + second) / (1 + share)
     return scores
 
@@ -145,7 +145,7 @@ def test_scores_are_those_of_the_formulas(layout, seed):
         return
     scores = expected(searcher.encode([request.sentence]), gallery, request, layout)
     assert [hit.score for hit in hits] == pytest.approx([scores[hit.clip_id] for hit in hits], abs=1e-5)
-    assert {hit.clip_id for hit in hits} == scores.keys()  # marks make none unfindable but the bad ones
+    assert {hit.clip_id for hit in hits} == scores.keys()  # marks make no others unfindable
     ordered = [scores[hit.clip_id] for hit in hits]
     assert ordered == pytest.approx(sorted(ordered, reverse=True), abs=1e-5)
     for hit in hits:
@@ -245,6 +245,16 @@ def test_marks_tell_which_expert_is_meant(marks):
         assert after[name] > before[name] + 0.1
         places = [hit.clip_id[m] for hit in found(searcher, replace(request, **changed))]
         assert np.mean([n for n, place in enumerate(places) if place == "0"]) < 5
+
+
+def test_a_clip_that_another_is_closer_than_is_not_found():
+    gallery = random_gallery(COUNT, 3)
+    searcher = searcher_of(entries_of(gallery), RULES[0])
+    plain = [hit.clip_id for hit in found(searcher, Request(sentence="a dog", top=COUNT))]
+    one, two, three, *_ = plain
+    request = Request(sentence="a dog", closer=((three, one), (three, two)), top=COUNT)
+    assert {*plain} - {hit.clip_id for hit in found(searcher, request)} == {one, two}
+    assert {*plain} - {hit.clip_id for hit in found(searcher, replace(request, good=(one,)))} == {two}
 
 
 def test_marks_that_make_no_sense_are_refused(says):

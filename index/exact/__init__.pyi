@@ -1,7 +1,6 @@
 from .batch import BatchSearch as BatchSearch
 from .batch import Precision as Precision
-from .proven import Bounds as Bounds
-from .proven import UpperBounds as UpperBounds
+from .bounds import UpperBounds as UpperBounds
 from .proven import search_approximately as search_approximately
 from .proven import search_proven as search_proven
 from .ranking import Ranked as Ranked

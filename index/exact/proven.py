@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache, partial
 from math import ceil
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,48 +98,6 @@ def search_proven(partitions: Sequence[Partition], queries: Vectors, k: int) -> 
         np.repeat(np.arange(len(found)), [len(candidates.row) for candidates in found]),
         *(np.concatenate([getattr(one, name) for one in found]) for name in ("score", "number", "row")),
     )
-
-
-class Bounds(NamedTuple):
-    """What N clips score at most, and all others."""
-
-    most: Doubles
-    number: Rows  # of the clips' partitions
-    row: Rows  # in them
-    others: float  # -inf: there are none
-
-
-class UpperBounds:
-    """What clips score at most; every scanner has a proven bound."""
-
-    def __init__(self, partitions: Sequence[Partition], queries: Vectors) -> None:
-        self.partitions, self.queries = partitions, queries
-        self._scans = _scans(partitions, queries)
-
-    def highest(self, counts: Sequence[int]) -> list[Bounds]:
-        """For each query so many clips of each partition, with the highest bounds."""
-        results = _together([partial(scan.run, n) for scan, n in zip(self._scans, counts)], self._scans)
-        bounds = []
-        for query in range(len(results[0][0])):
-            numbers = np.flatnonzero([scan.vectors.covers[query] for scan in self._scans])
-            returned = [(results[n][0][query], results[n][1][query]) for n in numbers.tolist()]
-            found, left = _Search(self.partitions, self.queries, query, 1, self._scans)._candidates(
-                numbers, returned
-            )
-            bounds.append(Bounds(found.most, found.number, found.row, float(left.max(initial=-np.inf))))
-        return bounds
-
-    def tighter(self, number: Rows, row: Rows) -> Doubles:
-        """(Q, N) by products in float32, of rows of partitions by their numbers; of words, infinity."""
-        bounds = np.full((len(self._scans[0].bound), len(row)), np.inf)
-        for n, its in grouped(number):
-            scan = self._scans[n]
-            if scan.multiplied is None:
-                with np.errstate(invalid="ignore"):  # damaged vectors are told by their exact scores
-                    products = scan.vectors.rounded @ self.partitions[n].vectors[row[its]].T
-                estimate = products + scan.vectors.constant[:, None]
-                bounds[:, its] = estimate + scan.rounding[:, None] + _ulp(estimate)
-        return np.where(np.isnan(bounds), np.inf, bounds)
 
 
 # ---- scans

@@ -5,10 +5,13 @@
 s_p: the score by part p. The most that a chain adds up to behind a clip, or before it, follows from the clips that
 are neighbours of it in order of time.
 
-Of each part the clips with the highest bounds are listed; the others score at most u_p. A video scores at most the
-mean of its highest bounds, u_p where it has none. In falling order of that, videos are looked at until it is below
-the k-th best s(v) so far; what may be in a chain that is as good is scored exactly. Where the mean of u_p is as
-good, too, the lists are made longer, of videos alone in which clips follow each other.
+Of each clip and part there is an upper bound. A video scores at most the mean of its highest bounds. In falling
+order of that, videos are looked at until it is below the k-th best s(v) so far; what may be in a chain that is as
+good is scored exactly.
+
+Kinds without bounds list clips of each part by their scores; the others score at most u_p, that of the last. Where
+the mean of u_p is as good as the k-th best s(v), the lists are made longer, of videos alone in which clips follow
+each other.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from index.exact import Bounds, Ranked, UpperBounds, exact_scores
+from index.exact import Ranked, UpperBounds, exact_scores
 from index.hit import VideoHits, hits_of
 from index.queries import pattern_vectors
 from index.request.request import Request
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
 
 SLACK_S = 1e-3  # by which a moment may begin too early or too late
 ROUNDED = 1e-9  # above what is lost where scores are added up in another order
-LISTED, SHARE = 16, 16  # clips in a list for each video that is wanted; and one of so many, where all have bounds
+LISTED = 16  # clips in a list for each video that is wanted
 WIDER = 8  # times as many in the next lists
 LOOKED, MORE = 8, 8  # videos looked at first, for each one that is wanted; times more the next time
 ORDER = [(name, "ascending") for name in ("video", "start_s", "end_s", "clip_id")]
@@ -59,20 +62,15 @@ def best_sequences(
         if not partitions:
             return []
         vectors = pattern_vectors(queries, index.layout, partitions, subtract=not request.plain)
-        upper = UpperBounds(partitions, vectors) if index.proven else None
-        if upper is not None:
-            counts = [wider * (LISTED * request.top + its.count // SHARE) for its in partitions]
-            bounds = upper.highest(counts)
-        else:
-            k = wider * LISTED * request.top
-            found = index.rank(queries, k, where=where, plain=request.plain, exact=request.exact)
-            there = (found.number >= 0).sum(1).tolist()
-            last = [float(its[-1]) if n == k else -np.inf for its, n in zip(found.scores, there)]
-            lists = zip(found.scores, found.number, found.row, there, last)
-            bounds = [Bounds(s[:n].astype(np.float64), number[:n], row[:n], u) for s, number, row, n, u in lists]
-        search = _Search(index, partitions, vectors, request, bounds, upper)
-        search.run()
-        if search.rest == -np.inf or search.rest < search.wanted:
+        search = _Search(index, partitions, vectors, request)
+        if index.proven or request.exact:
+            upper = UpperBounds(partitions, vectors)
+            search.run(upper.all(), upper)
+            break
+        k = wider * LISTED * request.top
+        most, rest = search.listed(index.rank(queries, k, where=where, plain=request.plain), k)
+        search.run(most, rest=rest)
+        if rest == -np.inf or rest < search.wanted:
             break
         if wider == 1:
             where = both(where, search.possible())
@@ -128,8 +126,6 @@ class _Search:
     partitions: Sequence[Partition]
     vectors: Vectors
     request: Request
-    bounds: Sequence[Bounds]  # of each part
-    upper: UpperBounds | None  # None: exact scores are bounds already
     looked: list[tuple[_Clips, Doubles]] = field(default_factory=list)  # clips, and (P, N) what is known of them
 
     def __post_init__(self) -> None:
@@ -143,7 +139,6 @@ class _Search:
             if its.allowed is not None:
                 self.video[start : start + len(its.rows)][~its.allowed.mask] = -1
         self.scores = np.full(len(self.names), -np.inf)  # (W,) at least
-        self.rest = float(_mean(np.array([its.others for its in self.bounds])))  # of videos that are in no list
 
     @property
     def wanted(self) -> float:
@@ -153,20 +148,27 @@ class _Search:
         kth = float(np.partition(known, -top)[-top]) if len(known) >= top else -np.inf
         return kth if least is None else max(kth, least)
 
-    def run(self) -> None:
-        """Look at all listed videos that may be among the best."""
-        most = np.empty((len(self.bounds), len(self.video)))  # (P, R)
-        best, seen = np.empty((len(self.bounds), len(self.names))), np.zeros(len(self.names), dtype=bool)
-        for part, its in enumerate(self.bounds):
-            most[part], best[part], place = its.others, its.others, self.first[its.number] + its.row
-            most[part, place] = its.most
-            np.maximum.at(best[part], self.video[place], its.most)
-            seen[self.video[place]] = True
-        bounds = np.where(seen, _mean(best), -np.inf)
-        order, size = (
-            np.argsort(-bounds, kind="stable")[: np.count_nonzero(bounds > -np.inf)],
-            LOOKED * self.request.top,
-        )
+    def listed(self, found: Ranked, k: int) -> tuple[Doubles, float]:
+        """(P, R) scores of the best k clips by each part, of others at most; and at most those of other videos."""
+        others = np.array([scores[-1] if len(scores) == k else -np.inf for scores in found.scores], np.float64)
+        most = np.where(self.covers(np.arange(len(self.video))), others[:, None], -np.inf)
+        part, at = (found.number >= 0).nonzero()
+        most[part, self.first[found.number[part, at]] + found.row[part, at]] = found.scores[part, at]
+        return most, float(_mean(others))
+
+    def run(self, most: Doubles, upper: UpperBounds | None = None, rest: float = -np.inf) -> None:
+        """Look at all videos that may be among the best, where they may score more than the rest.
+
+        Args:
+            most: (P, R) what clips score at most; -inf: they cannot be a moment of the part.
+            upper: their bounds; None: those of clips that score more than others are their scores.
+        """
+        best, here = np.full((len(most), len(self.names)), -np.inf), np.flatnonzero(self.video >= 0)
+        for its, scores in zip(best, most):
+            np.maximum.at(its, self.video[here], scores[here])
+        bounds = _mean(best)
+        order, size = np.argsort(-bounds, kind="stable"), LOOKED * self.request.top
+        order = order[: np.count_nonzero(bounds > rest)]
         while len(order := order[bounds[order] >= self.wanted]):
             some = np.zeros(len(self.names) + 1, dtype=bool)  # the last one: what is not found
             some[order[:size]] = True
@@ -174,7 +176,7 @@ class _Search:
             video = self.video[place]
             less = (best[:, video] - most[:, place]).min(0) / len(best)  # than its video's bound, in any chain
             clips = self.clips(place[bounds[video] - less + ROUNDED >= self.wanted])
-            self._score(clips, np.where(self.covers(clips), most[:, clips.place], -np.inf))
+            self._score(clips, most[:, clips.place], upper)
             order, size = order[size:], MORE * size
 
     def clips(self, place: Rows) -> _Clips:
@@ -208,29 +210,29 @@ class _Search:
         """The partitions of some rows."""
         return np.searchsorted(self.first, place, side="right") - 1
 
-    def covers(self, clips: _Clips) -> NDArray[np.bool_]:
-        """(P, N) whether a clip has experts of a part."""
-        return np.stack([self.vectors[its.pattern].covers for its in self.partitions])[self._number(clips.place)].T
+    def covers(self, place: Rows) -> NDArray[np.bool_]:
+        """(P, N) whether rows have experts of a part."""
+        return np.stack([self.vectors[its.pattern].covers for its in self.partitions])[self._number(place)].T
 
     def possible(self) -> Masks:
         """The clips of videos that have a sequence, good or bad."""
         names, videos = self.index.snapshot.videos
         clips, some = self.clips(np.flatnonzero(self.video >= 0)), np.zeros(len(names), dtype=bool)
-        chains = clips.chains(np.where(self.covers(clips), 0.0, -np.inf))
+        chains = clips.chains(np.where(self.covers(clips.place), 0.0, -np.inf))
         some[clips.video] = clips.by_video(chains[0]) > -np.inf
         return [some[its] for its in videos]
 
-    def _score(self, clips: _Clips, most: Doubles) -> None:
+    def _score(self, clips: _Clips, most: Doubles, upper: UpperBounds | None) -> None:
         """Score all that may be in one of the best sequences; at first, what is in the best of each video."""
         known, number = np.isneginf(most), self._number(clips.place)
         row = clips.place - self.first[number]
-        for step in ("best", "bounds", "rest")[self.wanted > -np.inf :]:
+        for step in ("best", *range(len(most)), "rest")[self.wanted > -np.inf :]:
             reached = (clips.before(most) + clips.chains(most)) / len(most) + ROUNDED
             unknown = ~known & (reached >= self.wanted) & (reached > -np.inf)
-            if step == "bounds":
-                if self.upper is not None:
-                    at = np.flatnonzero(unknown.any(0))
-                    tighter = np.minimum(most[:, at], self.upper.tighter(number[at], row[at]))
+            if isinstance(step, int):  # what is in the way of a clip of one part is often told by that alone
+                if upper is not None:
+                    at = np.flatnonzero(unknown[step])
+                    tighter = np.minimum(most[:, at], upper.tighter(number[at], row[at]))
                     most[:, at] = np.where(known[:, at], most[:, at], tighter)
                 continue
             if step == "best":
@@ -238,7 +240,10 @@ class _Search:
                 unknown &= reached >= highest - 2 * ROUNDED
             for part, at in enumerate(map(np.flatnonzero, unknown)):
                 query = np.full(len(at), part)
-                most[part, at] = exact_scores(self.partitions, self.vectors, query, number[at], row[at]).score
+                score = exact_scores(self.partitions, self.vectors, query, number[at], row[at]).score
+                if upper is not None and (wrong := score > most[part, at]).any():
+                    raise self.partitions[int(number[at][wrong][0])].damaged()
+                most[part, at] = score
             known |= unknown
             sure = np.where(known, most, -np.inf)
             self.scores[clips.video] = clips.by_video(clips.chains(sure)[0]) / len(most)

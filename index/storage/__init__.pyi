@@ -18,6 +18,9 @@ from .segment import check_uncut as check_uncut
 from .segment import folder_of as folder_of
 from .segment import packed_of as packed_of
 from .segment import scanner_name as scanner_name
+from .shards import SHARDS_FILE as SHARDS_FILE
+from .shards import shard_folders as shard_folders
+from .shards import share_of as share_of
 from .snapshot import Snapshot as Snapshot
 from .snapshot import read_snapshot as read_snapshot
 from .snapshot import refreshed as refreshed

@@ -21,6 +21,7 @@ from index.storage.checksums import check_file, worth_checking
 from index.storage.entries import together
 from index.storage.manifest import INDEX_FILE, Manifest, Origin, Recall, read_manifest, reading
 from index.storage.segment import Segment, SegmentFacts, as_of, folder_of, open_segment, packed_of, read_facts
+from index.storage.shards import shard_folders
 from index.storage.table import STANDARD
 from mee.errors import InputError
 from mee.layout import Layout, Scale
@@ -45,6 +46,7 @@ class Snapshot:
     scale: Scale | None = None  # of the experts; None: weights of sentences are the model's
     segments: tuple[Segment, ...] = ()
     source: tuple[Path, bytes] | None = field(default=None, repr=False)  # directory, manifest; None: in memory
+    shards: tuple[Snapshot, ...] = ()  # whose segments these are, one after another; () where it is not in shards
 
     def with_segments(self, segments: Sequence[Segment]) -> Snapshot:
         """The same of other segments."""
@@ -157,9 +159,13 @@ def snapshot_of(
 def read_snapshot(directory: Path) -> Snapshot:
     """Open an index: its files are mapped, and some of their bytes are compared with checksums (checksums.py).
 
+    Of one in shards all are opened.
+
     Raises:
         InputError: there is no index, it is damaged, or it is of another version.
     """
+    if folders := shard_folders(directory):
+        return _joined(directory, [_read(folder, None) for folder in folders])
     return _read(directory, None)
 
 
@@ -169,7 +175,38 @@ def refreshed(snapshot: Snapshot) -> Snapshot:
     Raises:
         InputError: as `read_snapshot`.
     """
-    return snapshot if snapshot.source is None else _read(snapshot.source[0], snapshot)
+    if snapshot.source is None:
+        return snapshot
+    directory = snapshot.source[0]
+    if not snapshot.shards:
+        return _read(directory, snapshot)
+    known = {shard.source[0]: shard for shard in snapshot.shards if shard.source}
+    shards = [refreshed(known[it]) if it in known else _read(it, None) for it in shard_folders(directory)]
+    return snapshot if shards == [*snapshot.shards] else _joined(directory, shards)
+
+
+def _joined(directory: Path, shards: Sequence[Snapshot]) -> Snapshot:
+    """The shards of an index as one snapshot.
+
+    Raises:
+        InputError: they do not belong together.
+    """
+    first = shards[0]
+    for shard in shards:
+        assert shard.source is not None
+        for name in ("layout", "offsets", "scale", "settings"):
+            if getattr(shard, name) != getattr(first, name):
+                raise InputError(
+                    f"'{shard.source[0]}' differs from the other shards of '{directory}' ({name}); make the index "
+                    "again: mee index STORE MODEL INDEX --overwrite"
+                )
+        if shard.origin.model_fingerprint != first.origin.model_fingerprint:
+            raise InputError(f"'{shard.source[0]}' was made with another model than the other shards")
+    source = directory, b"".join(shard.source[1] for shard in shards if shard.source)
+    whole = replace(
+        first, generation=sum(shard.generation for shard in shards), source=source, shards=tuple(shards)
+    )
+    return whole.with_segments([*chain.from_iterable(shard.segments for shard in shards)])
 
 
 def _read(directory: Path, known: Snapshot | None) -> Snapshot:

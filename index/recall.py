@@ -17,7 +17,7 @@ import numpy as np
 
 from index.queries import Queries
 from index.scanners import AT, RERANK
-from index.storage import IndexWriter, Recall
+from index.storage import Recall, open_writer
 from index.video_index import VideoIndex
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def record_recall(directory: Path, given: tuple[Queries, str] | None = None) -> 
         return recorded
     queries, source = (video_index.scaled(given[0]), given[1]) if given else own_clips(video_index)
     measured = measure(video_index, queries, video_index.snapshot.settings.recall, source)
-    with IndexWriter.open(directory) as writer:
+    with open_writer(directory) as writer:
         writer.set_recall(measured)
     return measured
 

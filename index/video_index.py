@@ -315,6 +315,8 @@ class VideoIndex:
         """
         masks = self.meant_clips(name)
         places = [(number, int(row)) for number, mask in enumerate(masks) for row in np.flatnonzero(mask)]
+        tables = [segment.table for segment in self.snapshot.segments]
+        places.sort(key=lambda place: tables[place[0]].ids(np.array([place[1]])))  # means have an order
         vectors, there = self.snapshot.vectors(places)
         available, packed = there.any(0), vectors
         if not available.any():

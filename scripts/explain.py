@@ -108,9 +108,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _is_index(directory: Path) -> bool:
-    from index.storage import INDEX_FILE
+    from index.storage import INDEX_FILE, SHARDS_FILE
 
-    return (directory / INDEX_FILE).is_file()
+    return any((directory / file).is_file() for file in (INDEX_FILE, SHARDS_FILE))
 
 
 def _text_side(args: ExplainArgs) -> tuple[Callable[[Sequence[str]], Queries], Text, Layout]:

@@ -113,7 +113,7 @@ def make(place: Path, args: Args) -> Path:
     """A model, and an index with its text side; returns the index."""
     import torch
 
-    from index.sync import write_text_side
+    from index.text_export import write_text_side
     from mee.checkpoint import fingerprint
     from mee.config import ExpertConfig, ModelConfig
     from mee.model import MEE

@@ -7,6 +7,7 @@ from .entries import joined as joined
 from .entries import kept_column as kept_column
 from .entries import together as together
 from .manifest import INDEX_FILE as INDEX_FILE
+from .manifest import SHARDS_FILE as SHARDS_FILE
 from .manifest import TEXT_FACTS as TEXT_FACTS
 from .manifest import Origin as Origin
 from .manifest import Recall as Recall
@@ -18,7 +19,11 @@ from .segment import check_uncut as check_uncut
 from .segment import folder_of as folder_of
 from .segment import packed_of as packed_of
 from .segment import scanner_name as scanner_name
-from .shards import SHARDS_FILE as SHARDS_FILE
+from .sharded import ShardsWriter as ShardsWriter
+from .sharded import create_writer as create_writer
+from .sharded import has_index as has_index
+from .sharded import open_writer as open_writer
+from .shards import MOST_SHARDS as MOST_SHARDS
 from .shards import shard_folders as shard_folders
 from .shards import share_of as share_of
 from .snapshot import Snapshot as Snapshot

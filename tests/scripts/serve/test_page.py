@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from index import Entries, IndexWriter, Origin, Request, Said, Searcher
-from index.sync import write_text_side
+from index.text_export import write_text_side
 from mee.checkpoint import fingerprint
 from mee.encode import encode_gallery
 from mee.errors import visible

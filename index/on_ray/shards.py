@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from index.video_index import Masks, VideoIndex
 
 log = logging.getLogger(__name__)
-START_S = 60.0  # in which all actors have to be there
+START_S = 120.0  # in which all actors have to be there
 TURN_S = 1.0  # of a search that goes to actors that open what was written; else it is of the index as before
 
 
@@ -52,18 +52,19 @@ class Shards:
         Raises:
             InputError: an actor cannot open its shard, or the cluster has no place for it.
         """
-        import ray
-
-        pending = {self._open(shard): shard for shard in _parts(index.snapshot)}
-        ready, late = ray.wait([*pending], num_returns=len(pending), timeout=START_S)
-        for ref in ready:
-            if error := _outcome(ref)[1]:
-                raise InputError(f"Ray cannot hold '{_folder(pending[ref])}': {error}")
-        if late:
-            raise InputError(
-                f"the Ray cluster has not started {name_ids(sorted(_folder(pending[ref]).name for ref in late))} "
-                f"within {START_S:g} s; see `ray status`, and add nodes, or take other work away"
-            )
+        end, shards = time.monotonic() + START_S, _parts(index.snapshot)
+        for shard in shards:
+            self._away[_folder(shard)] = self._open(shard)
+        while late := {_folder(shard): error for shard in shards if (error := self._why_not(shard))}:
+            for folder, error in late.items():
+                if not isinstance(error, Unavailable):
+                    raise InputError(f"Ray cannot hold '{folder}': {error}")
+            if time.monotonic() > end:
+                raise InputError(
+                    f"the Ray cluster has not started {name_ids(sorted(folder.name for folder in late))} within "
+                    f"{START_S:g} s; see `ray status`, and add nodes, or take other work away"
+                )
+            time.sleep(0.05)
         index.remote = self
 
     def close(self) -> None:
@@ -145,7 +146,7 @@ class Shards:
                 masks is not None and all(its is not None and not its.any() for its in masks)
             ):
                 continue
-            if not self._back(shard):
+            if self._why_not(shard):
                 missing.append(_folder(shard).name)
                 continue
             bits = None if masks is None else [None if its is None else np.packbits(its) for its in masks]
@@ -168,24 +169,24 @@ class Shards:
         index.missing.update(missing)
         yield from found
 
-    def _back(self, shard: Snapshot) -> bool:
-        """Whether a shard can be asked: it never failed, or has told since that it is back."""
+    def _why_not(self, shard: Snapshot) -> Exception | None:
+        """Why a shard cannot be asked; None: it never failed, or has told since that it is back."""
         import ray
 
         folder = _folder(shard)
         if folder not in self._away:
-            return True
+            return None
         ref = self._away[folder]
         if not ray.wait([ref], timeout=0)[0]:
-            return False
+            return Unavailable("it has not answered yet")
         error = _outcome(ref)[1]
         if error is None:
             del self._away[folder]
-            return True
+            return None
         if isinstance(error.__cause__, ray.exceptions.ActorDiedError):  # for good; Ray starts others again
             del self._actors[folder]
         self._away[folder] = self._open(shard)
-        return False
+        return error
 
     def _open(self, shard: Snapshot) -> Any:
         """Have an actor open a shard, whenever it is there; the answer comes later."""
@@ -220,6 +221,6 @@ def _outcome(ref: Any, timeout: float | None = None) -> tuple[Any, Exception | N
         cause = error.cause
         return None, cause if isinstance(cause, InputError) else InputError(f"{type(cause).__name__}: {cause}")
     except ray.exceptions.RayError as error:
-        gone = Unavailable("its process or its node is gone; Ray starts it again")
+        gone = Unavailable("its process or its node is gone")
         gone.__cause__ = error
         return None, gone

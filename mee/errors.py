@@ -35,6 +35,10 @@ def visible(text: str) -> str:
     )
 
 
+class Unavailable(InputError):
+    """What is asked does not answer now; it may if it is asked again."""
+
+
 @contextmanager
 def usable(what: str) -> Iterator[None]:
     """One sentence of all that libraries raise: `what`, and why; a panic of tokenizers is no Exception."""
@@ -64,6 +68,11 @@ def name_id(name: str) -> str:
 def name_ids(names: Collection[str]) -> str:
     """'a', 'b', 'c' and 1,987 more."""
     return some(map(name_id, names), len(names))
+
+
+def missing_shards(names: Collection[str]) -> str:
+    """'shard-1' does not answer."""
+    return f"{name_ids(sorted(names))} {'does' if len(names) == 1 else 'do'} not answer"
 
 
 def some(shown: Iterable[str], total: int, between: str = ", ") -> str:

@@ -47,6 +47,7 @@ ARROWS: dict[str, dict[str, str]] = {
     "index": {
         "index": "exact request scanners storage",
         "exact": "index scanners",
+        "on_ray": "exact index request scanners storage",
         "request": "exact index scanners storage",
         "storage": "scanners",
     },

@@ -172,7 +172,7 @@ def says(request, tmp_path):
 
 @pytest.fixture(scope="session")
 def postgres():
-    """One server for all tests that need it (benchmarks/scale/server.py): `postgres.fresh()` is a database's url."""
+    """One server for all tests that need it: `postgres.fresh()` is the url of a new database."""
     pytest.importorskip("psycopg")
     from benchmarks.scale.server import Server, programs
 

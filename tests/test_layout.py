@@ -46,6 +46,7 @@ ARROWS: dict[str, dict[str, str]] = {
     "index": {
         "index": "exact request scanners storage",
         "exact": "index scanners",
+        "postgres": "index scanners storage",
         "request": "exact index scanners storage",
         "storage": "scanners",
     },

@@ -35,10 +35,10 @@ import torch
 from safetensors.numpy import save_file
 
 from index.metadata import Metadata
+from index.postgres import Place, holds_index, home_of, writers_at
 from index.queries import Queries
 from index.scanners import Choice, Settings
 from index.storage import (
-    INDEX_FILE,
     OPTIONAL,
     STANDARD,
     TEXT_FACTS,
@@ -115,7 +115,7 @@ class Plan:
 
 
 def synchronise(
-    directory: Path,
+    directory: Path | Place,
     model: MEE,
     source: FeatureSource,
     origin: Origin,
@@ -131,7 +131,7 @@ def synchronise(
     """Make or update an index.
 
     Args:
-        directory: of the index; made if there is none.
+        directory: of the index, or its database; made if there is none.
         model: embeds the clips; the source fits it.
         source: of the clips.
         origin: where model and source are.
@@ -147,14 +147,15 @@ def synchronise(
         InputError: the index is of another model or source, or is written by another process; it has offsets and
             a clip has none; or it cannot keep what is put.
     """
-    report, columns, origin = Report(), None, replace(origin, index=str(directory.resolve()))
+    report, columns = Report(), None
+    origin = replace(origin, index=str(directory.resolve()) if isinstance(directory, Path) else "")
     if metadata is not None:
         columns, report.unknown = metadata.of_clips(source)
     facts = facts_of(source, model.modalities)
     writer: IndexWriter | None = None
     with ExitStack() as stack:
-        if not overwrite and (directory / INDEX_FILE).exists():
-            writer = stack.enter_context(IndexWriter.open(directory))
+        if not overwrite and holds_index(directory):
+            writer = stack.enter_context(writers_at(directory).open(directory))
         before = None if writer is None else writer.snapshot
         settings = (Settings() if before is None else before.settings).changed(kind, recall)
         rows = rows_of([] if before is None else before.segments)
@@ -173,10 +174,10 @@ def synchronise(
                 parts = _embedded(model, source, plan, offsets, report, on_embedded)
                 first = list(islice(parts, 1))  # a source or model that cannot be used leaves nothing behind
                 if writer is None:
-                    made = IndexWriter.create(
-                        directory, model.layout, origin, settings=settings, overwrite=overwrite
-                    )
+                    how = {"settings": settings, "overwrite": overwrite}
+                    made = writers_at(directory).create(directory, model.layout, origin, **how)
                     writer = stack.enter_context(made)
+                assert writer is not None
                 for entries in chain(first, parts):
                     writer.put(entries)
             now = writer.snapshot
@@ -186,7 +187,7 @@ def synchronise(
                 scale = measure_scale(model, videos_of(now, model.device), bank) if scaled else None
                 with bar("compact", "clips") as on_compacted:
                     writer.compact(settings=settings, scale=scale, progress=on_compacted)
-            report.no_text = _keep_text(writer, directory, text_name(origin), model)
+            report.no_text = _keep_text(writer, home_of(directory), text_name(origin), model)
         except InputError:
             raise
         except ValueError as error:  # the writer's, about what it is given
@@ -194,7 +195,7 @@ def synchronise(
     return report
 
 
-def _check_same(directory: Path, there: Origin, now: Origin, versions: set[str], others: set[str]) -> None:
+def _check_same(directory: Path | Place, there: Origin, now: Origin, versions: set[str], others: set[str]) -> None:
     """Refuse another model or store; one that was moved, or copied, has clips of the same versions."""
     if there.model_fingerprint != now.model_fingerprint or (
         there.store != now.store and versions and versions.isdisjoint(others)

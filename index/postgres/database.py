@@ -155,7 +155,7 @@ class Database:
     @classmethod
     def create(
         cls,
-        url: str,
+        url: str | Place,
         layout: Layout,
         origin: Origin,
         *,
@@ -173,7 +173,7 @@ class Database:
         """
         from index.scanners import Settings
 
-        place = Place(url)
+        place = url if isinstance(url, Place) else Place(url)
         manifest = Manifest(generation=0, layout=layout, origin=origin, settings=Settings(), offsets=offsets)
         state = State(manifest=manifest, identity=uuid.uuid4().hex, columns={}, hnsw=hnsw)
         with place.connect(write=True) as connection, sentences(place):

@@ -17,7 +17,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from features.errors import InputError as FeaturesInputError
-from mee.errors import InputError
+from mee.errors import InputError, Unavailable
 from scripts.example import Uploads
 from scripts.serve import answers, api, clip_page, media, page, schema, security
 from scripts.serve.progress import Progress
@@ -113,6 +113,8 @@ async def _sentence(request: Request, error: Exception) -> Response:
         sentence = schema.sentence_of(first, first["loc"][1:])
     elif isinstance(error, Gone):
         status = 404
+    elif isinstance(error, Unavailable):
+        status, headers = 503, {"Retry-After": "5"}
     return security.refusal(request.scope, status, sentence, **headers)
 
 

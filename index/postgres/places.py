@@ -1,0 +1,104 @@
+"""Where an index is, in a folder or in a database, as commands are told it.
+
+What this takes is imported where it is used: commands begin here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+from index.postgres.connection import Place
+
+if TYPE_CHECKING:
+    from index.storage import Snapshot
+
+SCHEMES = ("postgresql://", "postgres://")
+TRIES = 20  # of a search in a database that is written to
+Asked, Found = ParamSpec("Asked"), TypeVar("Found")
+
+
+def place_of(given: str | Path | Place) -> Path | Place:
+    """A folder, or a database as its url names it.
+
+    Raises:
+        InputError: the url is malformed, or the package psycopg is missing.
+    """
+    if isinstance(given, str):
+        return Place(given) if given.startswith(SCHEMES) else Path(given)
+    return given
+
+
+def home_of(place: Path | Place) -> Path:
+    """Where the text sides of an index's models are: of one in a database, in the user's cache directory."""
+    if isinstance(place, Path):
+        return place
+    cache = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(cache) if os.path.isabs(cache) else Path.home() / ".cache") / "mee" / "texts"
+
+
+def snapshot_at(place: Path | Place) -> Snapshot:
+    """Open an index.
+
+    Raises:
+        InputError: there is none, or it cannot be read, or is of another version.
+    """
+    if isinstance(place, Path):
+        from index.storage import read_snapshot
+
+        return read_snapshot(place)
+    from index.postgres.database import Database
+    from index.postgres.mirror import Mirror
+
+    return Mirror(Database(place)).read()
+
+
+def holds_index(place: Path | Place) -> bool:
+    """Whether there is an index, damaged or not.
+
+    Raises:
+        InputError: the database does not answer, or the index there is of another version.
+    """
+    if isinstance(place, Path):
+        from index.storage import INDEX_FILE
+
+        return (place / INDEX_FILE).exists()
+    from index.postgres.connection import sentences
+
+    with place.connect() as connection, sentences(place):
+        found = connection.execute("SELECT to_regclass('mee_index')").fetchone()
+        return found is not None and found[0] is not None
+
+
+def writers_at(place: Path | Place) -> Any:
+    """What writes an index there: IndexWriter, or DatabaseWriter with the same methods."""
+    if isinstance(place, Path):
+        from index.storage import IndexWriter
+
+        return IndexWriter
+    from index.postgres.writer import DatabaseWriter
+
+    return DatabaseWriter
+
+
+def of_one_state(
+    work: Callable[Concatenate[Any, Asked], Found],
+) -> Callable[Concatenate[Any, Asked], Found]:
+    """A method of a Searcher that is called again where a database was written to meanwhile."""
+
+    @wraps(work)
+    def done(self: Any, *asked: Asked.args, **more: Asked.kwargs) -> Found:
+        from index.storage import Changed
+
+        for _ in range(TRIES):
+            try:
+                return work(self, *asked, **more)
+            except Changed:
+                if not self.refresh():
+                    raise
+        raise Changed
+
+    return done

@@ -44,8 +44,9 @@ ARROWS: dict[str, dict[str, str]] = {
         "training": "data evaluation layers mee protocols text",
     },
     "index": {
-        "index": "exact request scanners storage",
+        "index": "exact postgres request scanners storage",
         "exact": "index scanners",
+        "postgres": "index scanners storage",
         "postgres": "index scanners storage",
         "request": "exact index scanners storage",
         "storage": "scanners",

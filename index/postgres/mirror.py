@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar, final
 
@@ -23,7 +22,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from index.postgres.database import Changes, Database, Outdated
+from index.postgres.database import Database, Outdated
+from index.postgres.tables import Changes
 from index.scanners import (
     LARGEST_NORM,
     TINY,
@@ -47,7 +47,6 @@ from index.storage import (
     joined,
     pattern_of,
     shape_of,
-    snapshot_of,
     words_of,
 )
 from mee.layout import Pattern
@@ -188,10 +187,11 @@ class Mirror:
         if before is not None and now.generation == before.generation:
             return before
         changes = self.database.since(-1 if before is None else before.generation)
-        made = snapshot_of(changes.state.manifest, ())
+        of = changes.state
+        facts = (of.layout, of.origin, of.generation, of.settings, of.offsets, of.recall, of.scale)
         segment = self._merged(before.segments[0] if before and before.segments else None, changes)
-        self._identity = changes.state.identity
-        self._snapshot = replace(made, again=self.read).with_segments([segment] if len(segment.table) else [])
+        self._identity, made = of.identity, Snapshot(*facts, again=self.read)
+        self._snapshot = made.with_segments([segment] if len(segment.table) else [])
         return self._snapshot
 
     def fetched(self, pattern: Pattern, ids: Rows, width: int) -> Floats:

@@ -5,7 +5,6 @@ What this takes is imported where it is used: commands begin here.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -34,10 +33,7 @@ def place_of(given: str | Path | Place) -> Path | Place:
 
 def home_of(place: Path | Place) -> Path:
     """Where the text sides of an index's models are: of one in a database, in the user's cache directory."""
-    if isinstance(place, Path):
-        return place
-    cache = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(cache) if os.path.isabs(cache) else Path.home() / ".cache") / "mee" / "texts"
+    return place if isinstance(place, Path) else place.texts
 
 
 def snapshot_at(place: Path | Place) -> Snapshot:

@@ -15,7 +15,6 @@ from typing import Any, Self, final
 from index.postgres.connection import Place
 from index.postgres.database import Database
 from index.postgres.mirror import Mirror
-from index.postgres.places import home_of
 from index.scanners import Settings
 from index.storage import Entries, Origin, Recall, Snapshot, discard, text_name, whole_folder
 from mee.errors import InputError
@@ -90,8 +89,8 @@ class DatabaseWriter:
         if settings.larger != now.settings.larger and "fastscan" in (settings.larger, now.settings.larger):
             kind = "exact" if settings.larger == "fastscan" else "HNSW"
             raise InputError(
-                f"the index at {self._database.place} is {kind}, and --kind and --recall can change that only in a "
-                "new one: add --overwrite"
+                f"the index at {self._database.place} is {kind}, and only a new one is of another kind: leave "
+                "--kind and --recall out, or add --overwrite"
             )
         if (settings, scale or now.scale) != (now.settings, now.scale):
             self._database.write_state(settings=settings, scale=scale or now.scale, recall=None)
@@ -107,7 +106,7 @@ class DatabaseWriter:
 
     def put_text(self, write: Callable[[Path], None]) -> None:
         """Keep the model's text side in the user's cache directory, as `write` fills its folder."""
-        folder = home_of(self._database.place) / text_name(self.snapshot.origin)
+        folder = self._database.place.texts / text_name(self.snapshot.origin)
         make_folder(folder.parent)
         with whole_folder(folder) as aside:
             write(aside)

@@ -33,7 +33,6 @@ from .snapshot import Changed as Changed
 from .snapshot import Snapshot as Snapshot
 from .snapshot import read_snapshot as read_snapshot
 from .snapshot import refreshed as refreshed
-from .snapshot import snapshot_of as snapshot_of
 from .table import OPTIONAL as OPTIONAL
 from .table import STANDARD as STANDARD
 from .table import ClipTable as ClipTable

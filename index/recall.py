@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from index.postgres import Place, writer_at
 from index.queries import Queries
 from index.scanners import AT, RERANK
-from index.storage import Recall, open_writer
+from index.storage import Recall
 from index.video_index import VideoIndex
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ ENOUGH: Final = 1000  # queries: the standard error of recall@10 is then below a
 CLOSE: Final = 1e-6  # difference of scores that count as equal
 
 
-def record_recall(directory: Path, given: tuple[Queries, str] | None = None) -> Recall | None:
+def record_recall(directory: Path | Place, given: tuple[Queries, str] | None = None) -> Recall | None:
     """Measure the recall of an index with the target that its settings name, and record it there.
 
     given: queries, and a description of them; None: what is recorded stays; where nothing is, clips of the index
@@ -43,7 +44,7 @@ def record_recall(directory: Path, given: tuple[Queries, str] | None = None) -> 
         return recorded
     queries, source = (video_index.scaled(given[0]), given[1]) if given else own_clips(video_index)
     measured = measure(video_index, queries, video_index.snapshot.settings.recall, source)
-    with open_writer(directory) as writer:
+    with writer_at(directory) as writer:
         writer.set_recall(measured)
     return measured
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from index.exact import Ranked
 from index.hit import Hit, VideoHits, best_videos, first_count, folded, hits_of, said
+from index.postgres import Place, home_of, of_one_state, place_of
 from index.queries import Queries
 from index.request import Meaning, Request, check_experts
 from index.storage import text_name
@@ -51,7 +52,7 @@ class Searcher:
     @classmethod
     def load(
         cls,
-        directory: Path,
+        place: Path | Place | str,
         *,
         device: torch.device | str = "auto",
         model: Path | None = None,
@@ -60,7 +61,7 @@ class Searcher:
         """Open an index and what encodes sentences for it: its text side, or else its model.
 
         Args:
-            directory: the index.
+            place: the index: a folder, or the url of a database, postgresql://….
             device: where the model encodes sentences, if it must; auto: on a GPU where there is one. A GPU that is
                 named is a reason to use the model.
             model: the model's directory; it is then used. Default: the folder of the recorded fingerprint, where
@@ -71,25 +72,26 @@ class Searcher:
         Raises:
             InputError: the index or its model is not there, or they do not belong together.
         """
+        directory, home = place_of(place), home_of(place_of(place))
         video_index = VideoIndex.open(directory, device=index_device)
         origin = video_index.origin
-        places = [(model, True)] if model else list(origin.models(directory))
+        places = [(model, True)] if model else list(origin.models(home))
 
         @cache
         def check() -> Path:
-            for place, sure in places:
+            for folder, sure in places:
                 try:
-                    found = fingerprint(place)
+                    found = fingerprint(folder)
                 except (InputError, OSError):
                     if sure:
                         raise
                     continue
                 if found == origin.model_fingerprint:
-                    return place
+                    return folder
                 if sure:
-                    again = shlex.join(["mee", "index", origin.store, str(place), str(directory), "--overwrite"])
+                    again = shlex.join(["mee", "index", origin.store, str(folder), str(directory), "--overwrite"])
                     raise InputError(
-                        f"'{place}' is not the model that index '{directory}' was made with (fingerprint "
+                        f"'{folder}' is not the model that index '{directory}' was made with (fingerprint "
                         f"{found}, not {origin.model_fingerprint}). Make the index again: {again}"
                     )
             raise InputError(
@@ -98,23 +100,23 @@ class Searcher:
             )
 
         def load() -> MEE:
-            place = check()
+            found = check()
             import torch
 
             from mee.model import MEE
 
-            made = MEE.from_pretrained(place)
+            made = MEE.from_pretrained(found)
             _check_layout(video_index, made)
-            found = "cuda" if torch.cuda.is_available() else "cpu"
-            return made.to(found if device == "auto" else device)
+            best = "cuda" if torch.cuda.is_available() else "cpu"
+            return made.to(best if device == "auto" else device)
 
         exported, reason = None, "a model is named" if model else "a GPU is named"
         if not model and not str(device).startswith("cuda"):
             try:
-                exported = TextSide(directory / text_name(origin), video_index.layout)
+                exported = TextSide(home / text_name(origin), video_index.layout)
             except InputError as error:
                 reason = str(error)
-        if exported is None or any(sure and changed_since(place, exported.made) for place, sure in places):
+        if exported is None or any(sure and changed_since(folder, exported.made) for folder, sure in places):
             check()
         return cls(video_index, Text(load, exported, reason))
 
@@ -151,6 +153,7 @@ class Searcher:
         selection_of(request, self.video_index)
         self._sorted_by(request)
 
+    @of_one_state
     def search(self, requests: Sequence[Request], *, again: bool = False) -> list[Answer]:
         """Find clips, or videos, for each request, the best first, or sorted as it says; ranks are by score.
 
@@ -181,6 +184,7 @@ class Searcher:
                 self.missing[number] = self.missing[number] | missing
         return [self._shown(request, answers[number]) for number, request in enumerate(wanted)]
 
+    @of_one_state
     def weights(self, request: Request) -> dict[str, float]:
         """The weight of each expert for a clip that has all of them, as in `Share`; {}: clips are only listed.
 
@@ -196,6 +200,7 @@ class Searcher:
         factors = self.meaning.of(request.parts[:1], again=True)[0].factors(every, layout.missing)[0, 0]  # (T, M)
         return {name: float(np.abs(its).sum()) for name, its in zip(layout.names, factors.T)}
 
+    @of_one_state
     def explain(self, request: Request, clip_id: str) -> Hit:
         """A clip as a hit of a request, whether or not the request's filters and `top` let it be found.
 

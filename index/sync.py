@@ -27,7 +27,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -35,21 +35,17 @@ import pyarrow.compute as pc
 import torch
 
 from index.metadata import Metadata
+from index.postgres import Place, created_at, holds_index, home_of, writer_at
 from index.scanners import Choice, Settings
 from index.storage import (
     OPTIONAL,
     STANDARD,
     Entries,
-    IndexWriter,
     Origin,
     Segment,
-    ShardsWriter,
     Snapshot,
     as_pandas,
-    create_writer,
-    has_index,
     joined,
-    open_writer,
     packed_of,
     share_of,
 )
@@ -63,6 +59,7 @@ from mee.zero_shot import measure_scale
 if TYPE_CHECKING:
     import pandas as pd
 
+    from index.postgres import Writer
     from mee.data import FeatureSource
     from mee.model import MEE, TextEmbedding
 
@@ -119,7 +116,7 @@ class Plan:
 
 
 def synchronise(
-    directory: Path,
+    directory: Path | Place,
     model: MEE,
     source: FeatureSource,
     origin: Origin,
@@ -136,7 +133,7 @@ def synchronise(
     """Make or update an index.
 
     Args:
-        directory: of the index; made if there is none.
+        directory: of the index, or its database; made if there is none.
         model: embeds the clips; the source fits it.
         source: of the clips.
         origin: where model and source are.
@@ -153,14 +150,15 @@ def synchronise(
         InputError: the index is of another model or source, or is written by another process; it has offsets and
             a clip has none; or it cannot keep what is put.
     """
-    report, columns, origin = Report(), None, replace(origin, index=str(directory.resolve()))
+    report, columns = Report(), None
+    origin = replace(origin, index=str(directory.resolve()) if isinstance(directory, Path) else "")
     if metadata is not None:
         columns, report.unknown = metadata.of_clips(source)
     facts = facts_of(source, model.modalities)
-    writer: IndexWriter | ShardsWriter | None = None
+    writer: Writer | None = None
     with ExitStack() as stack:
-        if not overwrite and has_index(directory):
-            writer = open_writer(directory, shards)
+        if not overwrite and holds_index(directory):
+            writer = writer_at(directory, shards)
             stack.enter_context(writer)
         before = None if writer is None else writer.snapshot
         settings = (Settings() if before is None else before.settings).changed(kind, recall)
@@ -183,8 +181,8 @@ def synchronise(
                 parts = _embedded(model, source, plan, offsets, count, report, on_embedded)
                 first = list(islice(parts, 1))  # a source or model that cannot be used leaves nothing behind
                 if writer is None:
-                    layout, new = model.layout, partial(create_writer, overwrite=overwrite, shards=count)
-                    writer = new(directory, layout, origin, settings=settings)
+                    how: Any = {"settings": settings, "overwrite": overwrite, "shards": count}
+                    writer = created_at(directory, model.layout, origin, **how)
                     stack.enter_context(writer)
                 for entries in chain(first, parts):
                     writer.put(entries)
@@ -196,7 +194,7 @@ def synchronise(
                 scale = measure_scale(model, videos_of(now, model.device), bank) if scaled else None
                 with bar("compact", "clips") as on_compacted:
                     writer.compact(settings=settings, scale=scale, progress=on_compacted)
-            report.no_text = keep_text(writer, directory, origin, model)
+            report.no_text = keep_text(writer, home_of(directory), origin, model)
         except InputError:
             raise
         except ValueError as error:  # the writer's, about what it is given
@@ -204,7 +202,7 @@ def synchronise(
     return report
 
 
-def _check_same(directory: Path, there: Origin, now: Origin, versions: set[str], others: set[str]) -> None:
+def _check_same(directory: Path | Place, there: Origin, now: Origin, versions: set[str], others: set[str]) -> None:
     """Refuse another model or store; one that was moved, or copied, has clips of the same versions."""
     if there.model_fingerprint != now.model_fingerprint or (
         there.store != now.store and versions and versions.isdisjoint(others)

@@ -11,19 +11,20 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from index.queries import Queries
-from index.storage import TEXT_FACTS, IndexWriter, Origin, ShardsWriter, text_name, write_text_facts
+from index.storage import TEXT_FACTS, Origin, text_name, write_text_facts
 from index.text_side import FORMAT, GRAPH, OUTPUTS, WEIGHTS, TextSide
 from mee.encode import encode_captions
 from mee.errors import InputError
 
 if TYPE_CHECKING:
+    from index.postgres import Writer
     from mee.model import MEE
 
 PROBES: Final = ("a dog", "The man's 2 dogs, running...", "ÜBER 雪 🎬 naïve\tx", "?!", "qzx " * 300)
 CLOSE: Final = 2e-6  # largest difference of what the text side gives from what the model gives
 
 
-def keep_text(writer: IndexWriter | ShardsWriter, directory: Path, origin: Origin, model: MEE) -> str:
+def keep_text(writer: Writer, directory: Path, origin: Origin, model: MEE) -> str:
     """Write the model's text side beside the index, unless it is there; returns why that cannot be done."""
     try:
         with suppress(InputError):

@@ -8,6 +8,7 @@ ties by clip id:
     a few queries, kinds with a proven bound         scans whose result is proven (index/exact/proven.py)
     many queries, or exact results of other kinds    blocked matrix products (index/exact/batch.py)
     kinds without a bound                            their best candidates by estimate, re-ranked
+    databases                                        queries one by one, in either way (index/postgres)
 
 On a GPU a few queries are scanned by FAISS where it was built for GPUs, and multiplied elsewhere. The first two
 ways, and every device, give the same results.
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, final
@@ -25,10 +27,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.exact import Ranked, search_approximately, search_proven
+from index.postgres import Place, snapshot_at
 from index.queries import FEW, Doubles, Queries, pattern_vectors
 from index.request import STREAMS, Request
 from index.scanners import PROVEN, RERANK, TINY, Partition, gpu_usable
-from index.storage import STANDARD, Origin, Segment, Snapshot, read_snapshot, refreshed
+from index.storage import STANDARD, Origin, Segment, Snapshot, refreshed
 from mee.errors import InputError
 from mee.layout import Layout
 
@@ -69,13 +72,13 @@ class VideoIndex:
         self.missing: set[str] = set()  # shards that did not answer since somebody emptied this
 
     @classmethod
-    def open(cls, directory: Path, *, device: torch.device | None = None) -> VideoIndex:
-        """Open an index, memory-mapped.
+    def open(cls, directory: Path | Place, *, device: torch.device | None = None) -> VideoIndex:
+        """Open an index, memory-mapped, or in a database.
 
         Raises:
             InputError: there is no index, or it is damaged or of another version.
         """
-        return cls(read_snapshot(directory), device=device)
+        return cls(snapshot_at(directory), device=device)
 
     def rank(
         self,
@@ -117,6 +120,8 @@ class VideoIndex:
         if not partitions or not len(queries):
             return Ranked.empty(len(queries))
         k = min(k, sum(partition.count for partition in partitions))
+        if (remote := self.snapshot.again is not None) and exact:
+            partitions = [replace(each, scanner=each.scanner.exact) for each in partitions]
         proven = all(partition.scanner.kind in PROVEN for partition in partitions)
         parts = []
         for start in range(0, len(queries), BATCH):
@@ -127,7 +132,7 @@ class VideoIndex:
                 recall = self.snapshot.recall
                 rerank = rerank or (RERANK if recall is None else recall.rerank)
                 found = search_approximately(partitions, vectors, k, rerank)
-            elif few and proven and self._device is None:
+            elif remote or (few and proven and self._device is None):
                 found = search_proven(partitions, vectors, k)
             elif few and self._device is not None and self._device.type == "cuda" and gpu_usable():
                 on_gpu = [each if each.words else self._batch.on_gpu(each) for each in partitions]

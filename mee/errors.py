@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from difflib import SequenceMatcher
@@ -11,6 +12,7 @@ from unicodedata import category
 SHOWN, LENGTH = 3, 80  # names in a sentence, letters of a name
 NEAR = 0.5  # least similarity of a suggested name
 LONGEST = 4000  # letters of a message
+PASSWORD = re.compile(r"(postgres(?:ql)?:/{1,2}[^\s:/@]*):[^\s/@]*(@|$)|(?<=[?&])(?:ssl)?password=[^&\s']*")
 BLANKS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")  # letters and marks that nobody sees
 
 
@@ -23,8 +25,17 @@ class InputError(ValueError):
         super().__init__(visible(message))
 
 
+class Unavailable(InputError):
+    """What is asked for cannot be reached now; it may be later."""
+
+
 def visible(text: str) -> str:
-    """Text from outside, for a terminal, a page or a picture: what is invisible or controls them is escaped."""
+    """Text from outside, for a terminal, a page or a picture: what is invisible or controls them is escaped.
+
+    A password in the url of a database is left out.
+    """
+    if "postgres" in text:
+        text = PASSWORD.sub(r"\1\2", text)
     if text.isascii() and text.isprintable():
         return text
     return "".join(
@@ -33,10 +44,6 @@ def visible(text: str) -> str:
         else letter
         for letter in text
     )
-
-
-class Unavailable(InputError):
-    """What is asked does not answer now; it may if it is asked again."""
 
 
 @contextmanager

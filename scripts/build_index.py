@@ -4,10 +4,12 @@ example:
   mee index store/ model/ index/
   mee index store/ model/ index/ --recall 0.99 --queries captions.csv
   mee index store/ model/ index/ --metadata videos.csv --prune
+  mee index store/ model/ postgresql://user@host/database
 
 Run it again after mee precompute: only new and changed clips are encoded. Results are exact, unless exactness is
 traded for speed by --recall or --kind fastscan. The file for --metadata is a .csv or .parquet with a column
-clip_id or video_id; mee search --where can use its other columns.
+clip_id or video_id; mee search --where can use its other columns. In a PostgreSQL database (docs/scale.md),
+fastscan is HNSW; a password is better given by PGPASSWORD or in ~/.pgpass, as others can read command lines.
 """
 
 from __future__ import annotations
@@ -23,8 +25,10 @@ from index.scanners import Choice, Settings
 from mee.errors import visible
 from scripts.console import DONE, INTERRUPTED, Device, counting_bar, parse, pick_device, resumable, say
 from scripts.gallery import measure_recall, print_index
+from scripts.search import At
 
 if TYPE_CHECKING:
+    from index.postgres import Place
     from index.storage import Origin
 
 
@@ -34,7 +38,7 @@ class IndexArgs:
 
     store: Annotated[Positional[Path], arg(metavar="STORE")]  # feature store, made by mee precompute
     model: Annotated[Positional[Path], arg(metavar="MODEL")]  # made by mee train
-    index: Annotated[Positional[Path], arg(metavar="INDEX")]  # directory to create or update
+    index: Annotated[Positional[At], arg(metavar="INDEX")]  # directory, or database, to create or update
     overwrite: bool = False  # build a new index; the old one is replaced when the new one is complete
     # make the index in so many folders, by a hash of the video's name, that are searched as one; up to 1,000, each
     # of which can be held by another process. Default: one, or as the index is
@@ -69,7 +73,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return DONE
 
 
-def _manifest(directory: Path) -> list[bytes]:
+def _manifest(directory: Path | Place) -> list[bytes]:
+    """What readers begin with; of a database nothing, since it is not kept there until the new one is complete."""
+    if not isinstance(directory, Path):
+        return []
     from index.storage import INDEX_FILE, SHARDS_FILE
     from mee.files import read_file
 
@@ -89,8 +96,8 @@ def origin_of(model: Path, store: Path) -> Origin:
 def _run(args: IndexArgs) -> None:
     from features.store import FeatureStore
     from index.metadata import read_metadata
+    from index.postgres import snapshot_at
     from index.recall import held_out
-    from index.storage import read_snapshot
     from index.sync import FILE, synchronise
     from mee.checkpoint import check_directory
     from mee.data import check_source
@@ -106,7 +113,7 @@ def _run(args: IndexArgs) -> None:
     how = {name: getattr(args, name) for name in ("kind", "recall", "prune", "overwrite", "shards")}
     report = synchronise(args.index, model, store, origin, metadata=metadata, bar=counting_bar, **how)
     measure_recall(args.index, queries)
-    snapshot = read_snapshot(args.index)
+    snapshot = snapshot_at(args.index)
     counts = ((report.changed, "encoded again"), (report.removed, "removed"))
     more = [f"{count} {what}" for count, what in counts if count]
     title = [f"{len(snapshot)} clips in the index", f"{report.new} of them new", *more]

@@ -26,7 +26,7 @@ from rich.filesize import decimal
 from tyro.conf import Positional, arg
 
 from index.scanners import Choice, Settings
-from mee.errors import visible
+from mee.errors import InputError, visible
 from scripts.console import (
     COULD_NOT,
     DONE,
@@ -45,11 +45,13 @@ from scripts.console import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from index.postgres import Place
     from index.queries import Queries
     from index.storage import Snapshot
 
 FEW = 20  # queries that say too little about recall
 ROWS = 20_000  # clips printed at a time
+SCHEME = "postgresql:/"  # of a database; a path has one / less
 TYPES = {"string": "text", "int64": "whole numbers", "double": "numbers", "bool": "true / false"}
 TYPES |= {"null": "nothing"}
 Index = Annotated[Positional[Path], arg(metavar="INDEX", help="made by mee index")]
@@ -195,11 +197,17 @@ FORMS |= {"normalise": NormaliseArgs}
 @errors_as_sentences
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    code: int = parse_form(FORMS, "gallery", argv, __doc__ or "").run()
+    form = parse_form(FORMS, "gallery", argv, __doc__ or "")
+    if str(form.index).startswith(SCHEME):
+        raise InputError(
+            "mee gallery is for indexes in folders; in a database, mee index adds, replaces and removes clips "
+            "(--prune), and SQL lists them"
+        )
+    code: int = form.run()
     return code
 
 
-def measure_recall(directory: Path, given: tuple[Queries, str] | None = None) -> None:
+def measure_recall(directory: Path | Place, given: tuple[Queries, str] | None = None) -> None:
     """Measure and record an index's recall, with queries or where none is recorded; warn if it is odd."""
     from index.recall import record_recall
 

@@ -34,6 +34,7 @@ from urllib.parse import parse_qsl
 from tyro.conf import OmitArgPrefixes, Positional, Suppress, UseAppendAction, arg
 from tyro.constructors import PrimitiveConstructorSpec
 
+from index.postgres import Place, place_of
 from index.request import Request
 from mee.errors import InputError, count, usable
 from scripts.console import (
@@ -84,6 +85,12 @@ Term = Annotated[
         lambda given: term_of(given[0]),
         lambda value: isinstance(value, tuple),
         lambda _: [],
+    ),
+]
+At = Annotated[  # where an index is
+    Path | Place,
+    PrimitiveConstructorSpec(
+        1, "INDEX", lambda given: place_of(given[0]), lambda at: isinstance(at, Path | Place), lambda at: [str(at)]
     ),
 ]
 Weights = Annotated[Mapping[str, float], by_name("EXPERT=NUMBER", float)]
@@ -142,7 +149,7 @@ class QueryArgs(Request):
 class SearchArgs:
     """Arguments of mee search."""
 
-    index: Annotated[Positional[Path], arg(metavar="INDEX")]  # made by mee index
+    index: Annotated[Positional[At], arg(metavar="INDEX")]  # made by mee index: a folder, or postgresql://…
     query: OmitArgPrefixes[QueryArgs]
     json: bool = False  # print one JSON object for each hit, or for each video with --by-video or --then
     # also write the hits as a cut list: .edl or .otio for editing programs, .ffconcat for ffmpeg, .csv or .json

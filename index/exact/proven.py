@@ -13,7 +13,8 @@ each: `_ulp`, 2^-22 (1 + |e|), is more than both. Rounding keeps the order of a 
 Kinds without a bound are searched approximately: their best candidates by estimate are re-ranked.
 
 Where words count, which are several vectors of a clip, all of these are multiplied, and so are the packed vectors:
-they are fewer. The estimates have a bound of their own, of products in float32, whatever the kind.
+they are fewer. The estimates have a bound of their own, of products in float32, whatever the kind. Where vectors
+are in a database, it is asked for the best of them, and words may lift others above these (`_lifted`).
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ SPARE = 8  # rows of a partition that the first scan returns besides k
 SHARE = 256  # and one of so many rows, where estimates are upper bounds
 FEW = 16  # queries that are multiplied with all clips at a time
 WIDER = 8  # times more rows in the next scan of a partition
+READ = 4096  # vectors of a database that are read where words may lift clips
 MANY = 64  # candidates that give a first bound
 GATHERED = 2**20  # numbers of vectors that are estimated at a time
 LARGE = 2**23  # bytes, above which partitions are scanned by several threads
@@ -66,7 +68,9 @@ def search_approximately(partitions: Sequence[Partition], queries: Vectors, k: i
     estimates, rows, numbers = [], [], []
     for n, partition in enumerate(partitions):
         vectors = queries[partition.pattern]
-        if vectors.count_words:
+        if vectors.count_words and partition.scanner.remote:
+            estimate, row = _lifted(partition, vectors, wanted)
+        elif vectors.count_words:
             starts = range(0, len(vectors.covers), FEW)
             parts = [_best(partition, _multiplied(partition, vectors, slice(s, s + FEW)), wanted) for s in starts]
             estimate, row = (np.concatenate(columns) for columns in zip(*parts))
@@ -118,6 +122,8 @@ class _Scan:
         """The best rows for some queries by an estimate of inner products."""
         if self.multiplied is not None:
             return _best(self.partition, self.multiplied[query], count)
+        if self.vectors.count_words:
+            return _lifted(self.partition, self.vectors, count, query)
         if self.coded is None:
             return self.partition.scan(self.vectors.rounded[query], count)
         return self.partition.scan(self.coded if query == EVERY else self.coded.part(query), count)
@@ -137,7 +143,8 @@ def _scans(partitions: Sequence[Partition], queries: Vectors) -> list[_Scan]:
         vectors, certified = queries[partition.pattern], partition.certified
         if vectors.count_words:
             bound = (gamma(vectors.terms) + ULP) * vectors.size(partition) + TINY
-            scans.append(_Scan(partition, vectors, None, bound, bound, _multiplied(partition, vectors)))
+            multiplied = None if partition.scanner.remote else _multiplied(partition, vectors)
+            scans.append(_Scan(partition, vectors, None, bound, bound, multiplied))
             continue
         if certified is None or not bytes_multiply_exactly():
             scanner = partition.scanner if certified is None else Flat(partition.vectors, certified.shape)
@@ -168,6 +175,32 @@ def _multiplied(partition: Partition, vectors: PatternVectors, query: slice = EV
             raise partition.damaged(" (a vector is not finite)")
         products[~finite] = -np.inf
     return products
+
+
+def _lifted(
+    partition: Partition, vectors: PatternVectors, count: int, query: slice = EVERY
+) -> tuple[Floats, Rows]:
+    """The best rows of a remote partition by products with words, as `Scanner.scan` gives them.
+
+    The best by vectors alone, and others that words may lift above the last of those that are wanted.
+    """
+    found, count = partition.found, min(count, partition.count)
+    results = []
+    for asked, added in zip(vectors.rounded[query], vectors.added_by_words(partition, found, query)):
+        lift = np.zeros(len(partition.rows), np.float32)
+        lift[found] = added
+        some, rest = count + SPARE, found
+        estimate, row = np.empty(0, np.float32), np.empty(0, np.int64)
+        while partition.vectors.shape[1] and (not len(row) or len(rest) > READ):
+            (estimate,), (row,) = partition.scan(asked[None], some)
+            reached = np.partition(estimate + lift[row], -count)[-count]
+            rest = found[lift[found] + estimate[-1] >= reached]
+            rest = np.setdiff1d(rest, row) if len(row) < len(found) else rest[:0]
+            some *= WIDER
+        total = np.append(estimate + lift[row], partition.vectors[rest] @ asked + lift[rest])
+        order = np.argsort(-total, kind="stable")[:count]
+        results.append((total[order].astype(np.float32), np.append(row, rest)[order]))
+    return np.stack([total for total, _ in results]), np.stack([row for _, row in results])
 
 
 def _best(partition: Partition, products: Floats, count: int) -> tuple[Floats, Rows]:

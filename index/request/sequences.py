@@ -9,9 +9,9 @@ Of each clip and part there is an upper bound. A video scores at most the mean o
 order of that, videos are looked at until it is below the k-th best s(v) so far; what may be in a chain that is as
 good is scored exactly.
 
-Kinds without bounds list clips of each part by their scores; the others score at most u_p, that of the last. Where
-the mean of u_p is as good as the k-th best s(v), the lists are made longer, of videos alone in which clips follow
-each other.
+Kinds without bounds, and databases, list clips of each part by their scores; the others score at most u_p, that of
+the last. Where the mean of u_p is as good as the k-th best s(v), the lists are made longer, of videos alone in
+which clips follow each other.
 """
 
 from __future__ import annotations
@@ -85,12 +85,14 @@ def sequences_of(index: VideoIndex, queries: Queries, request: Request, where: M
             return []
         vectors = pattern_vectors(queries, index.layout, partitions, subtract=not request.plain)
         search = _Search(index, partitions, vectors, request)
-        if index.proven or request.exact:
+        if (index.proven or request.exact) and index.snapshot.again is None:
             upper = UpperBounds(partitions, vectors)
             search.run(upper.all(), upper)
             break
         k = wider * LISTED * request.top
-        most, rest = search.listed(index.rank(queries, k, where=where, plain=request.plain), k)
+        most, rest = search.listed(
+            index.rank(queries, k, where=where, plain=request.plain, exact=request.exact), k
+        )
         search.run(most, rest=rest)
         if rest == -np.inf or rest < search.wanted:
             break

@@ -24,7 +24,11 @@ from .scanner import LARGEST_NORM as LARGEST_NORM
 from .scanner import TINY as TINY
 from .scanner import ULP as ULP
 from .scanner import Allowed as Allowed
+from .scanner import Doubles as Doubles
 from .scanner import Floats as Floats
+from .scanner import Results as Results
 from .scanner import Rows as Rows
+from .scanner import Scanner as Scanner
 from .scanner import Shape as Shape
 from .scanner import gamma as gamma
+from .scanner import part_norms as part_norms

@@ -5,6 +5,8 @@ flat        4 bytes a component        exact
 certified   1 byte a component of      exact: proven by a bound on the error; otherwise the scan is widened
             a short prefix
 fastscan    1 bit a component          candidates, re-ranked by exact scores; recall is measured
+postgres    (in the database) all      exact
+hnsw        (in the database) a graph  candidates, as of fastscan
 
 auto        certified; fastscan where a recall below 1 is wanted
 any         flat for partitions of few rows
@@ -29,7 +31,7 @@ KINDS: Final[dict[str, str]] = {
     "fastscan": "index.scanners.fastscan:FastScan",
 }
 Choice = Literal["auto", "flat", "certified", "fastscan"]
-PROVEN: Final = ("flat", "certified")
+PROVEN: Final = ("flat", "certified", "postgres")
 SMALL: Final = {"certified": 128, "fastscan": 1024}  # rows, below which codes gain nothing
 AT: Final = 10  # results that recall is measured of
 RERANK: Final = 100  # candidates of fastscan that are re-ranked for them, unless a recall is requested

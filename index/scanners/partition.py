@@ -114,6 +114,8 @@ class Partition:
             if (found[1][:, -1:] < 0).any() and np.isfinite(numbers).all():
                 raise ValueError("a vector is not finite")  # no row is found whose score is NaN
             return found
+        except InputError:  # of a database
+            raise
         except ValueError as error:
             raise self.damaged(f" ({error})") from error
 

@@ -83,6 +83,7 @@ class Scanner(ABC):
     """Scans one partition. It keeps the vectors, which may be memory-mapped."""
 
     kind: ClassVar[str]
+    remote: ClassVar[bool] = False  # whether the vectors are elsewhere, so that only a few are read
 
     def __init__(self, vectors: Floats, shape: Shape) -> None:
         self.vectors, self.shape = vectors, shape  # (N, W)
@@ -111,6 +112,11 @@ class Scanner(ABC):
     @abstractmethod
     def _scan(self, queries: Floats, count: int, allowed: Allowed | None) -> Results:
         """The same, where so many rows are allowed."""
+
+    @property
+    def exact(self) -> Scanner:
+        """Of a remote one: one with a proven bound."""
+        return self
 
     @abstractmethod
     def bound(self, queries: Floats) -> Doubles:

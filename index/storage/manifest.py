@@ -207,7 +207,7 @@ def read_manifest(directory: Path) -> tuple[Manifest, bytes]:
         if content["format"] == FORMAT:
             if content.pop(CHECKSUM) != _checksum(content):
                 raise ValueError("its checksum is wrong")
-            return _parsed(content), text
+            return parsed(content), text
     raise InputError(
         f"'{path}' is of format {content['format']!r}, and this version of mee reads {FORMAT}; make the index "
         "again: mee index STORE MODEL INDEX --overwrite"
@@ -256,7 +256,7 @@ def _checksum(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def _parsed(content: Mapping[str, Any]) -> Manifest:
+def parsed(content: Mapping[str, Any]) -> Manifest:
     entries = {name: value for name, value in content.items() if name != "format"}
     layout, recall = entries["layout"], entries["recall"]
     entries |= {

@@ -5,7 +5,7 @@ Of the clips that were put under one name the last counts, unless it was removed
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
@@ -33,6 +33,13 @@ SAMPLE, FEW = 1000, 50  # clips whose mean stands for that of all; so many are a
 TRIES = 100  # when the writer replaces segments faster than they are opened
 
 
+class Changed(InputError):
+    """Something else is in a database than in its snapshot."""
+
+    def __init__(self) -> None:
+        super().__init__("the index changed while it was searched; search again")
+
+
 @dataclass(frozen=True, eq=False)
 class Snapshot:
     """An index at one moment."""
@@ -47,6 +54,7 @@ class Snapshot:
     segments: tuple[Segment, ...] = ()
     source: tuple[Path, bytes] | None = field(default=None, repr=False)  # directory, manifest; None: in memory
     shards: tuple[Snapshot, ...] = ()  # whose segments these are, one after another; () where it is not in shards
+    again: Callable[[], Snapshot] | None = field(default=None, repr=False)  # of a database: reads it as it is now
 
     def with_segments(self, segments: Sequence[Segment]) -> Snapshot:
         """The same of other segments."""
@@ -190,13 +198,13 @@ def read_snapshot(directory: Path) -> Snapshot:
 
 
 def refreshed(snapshot: Snapshot) -> Snapshot:
-    """The index as its directory has it now; the snapshot itself where nothing changed.
+    """The index as its directory, or database, has it now; the snapshot itself where nothing changed.
 
     Raises:
         InputError: as `read_snapshot`.
     """
     if snapshot.source is None:
-        return snapshot
+        return snapshot if snapshot.again is None else snapshot.again()
     known = {shard.source[0]: shard for shard in snapshot.shards or (snapshot,) if shard.source}
     now = _opened(snapshot.source[0], known)
     same = now.source == snapshot.source and len(now.shards) == len(snapshot.shards)

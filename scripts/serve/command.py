@@ -42,6 +42,7 @@ from scripts.console import (
     say,
     sigterm_stops,
 )
+from scripts.search import At
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -59,7 +60,7 @@ EVERYWHERE = ("0.0.0.0", "::")
 class ServeArgs:
     """Arguments of mee serve."""
 
-    index: Annotated[Positional[Path], arg(metavar="INDEX")]  # made by mee index
+    index: Annotated[Positional[At], arg(metavar="INDEX")]  # made by mee index: a folder, or postgresql://…
     videos: Path | None = None  # the folder that mee precompute read; without it nothing can be played
     host: str = "127.0.0.1"  # address to listen on; any but this machine's own needs --token-file
     port: int = 8765  # 0: any that is free

@@ -77,6 +77,8 @@ class ShardsWriter:
                 clear(directory, parts_in(directory, shards=False))
             names = shard_names(count, 1 + version_of(list(parts_in(directory))))
             for name in names:
+                if os.path.lexists(directory / name):  # a link, or what could not be deleted
+                    raise InputError(f"'{directory / name}' is in the way of a shard; take it away")
                 with IndexWriter.create(directory / name, layout, origin, settings=settings):
                     pass
             return cls(directory, names, lock, published=False)

@@ -4,6 +4,7 @@ example:
   mee index store/ model/ index/
   mee index store/ model/ index/ --recall 0.99 --queries captions.csv
   mee index store/ model/ index/ --metadata videos.csv --prune
+  mee index store/ model/ index/ --shards 8
   mee index store/ model/ postgresql://user@host/database
 
 Run it again after mee precompute: only new and changed clips are encoded. Results are exact, unless exactness is
@@ -40,8 +41,8 @@ class IndexArgs:
     model: Annotated[Positional[Path], arg(metavar="MODEL")]  # made by mee train
     index: Annotated[Positional[At], arg(metavar="INDEX")]  # directory, or database, to create or update
     overwrite: bool = False  # build a new index; the old one is replaced when the new one is complete
-    # make the index in so many folders, by a hash of the video's name, that are searched as one; up to 1,000, each
-    # of which can be held by another process. Default: one, or as the index is
+    # make the index in so many folders that are searched as one, by a hash of the video's name; 1 to 1,000.
+    # Default: a new index in one piece, an existing one as it is
     shards: int | None = None
     prune: bool = False  # remove clips that are no longer in the store
     # how clips are scanned: flat and certified are exact, fastscan is faster; auto: fastscan if --recall is given,

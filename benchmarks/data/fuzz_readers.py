@@ -60,7 +60,7 @@ def mee(*arguments: object) -> None:
 
 def make_seeds(top: Path) -> None:
     """A folder for each family, made by our own commands and by the libraries that others write with."""
-    for name in FAMILIES.keys() - {"store", "model", "index"}:
+    for name in FAMILIES.keys() - {"store", "model", "index", "shards"}:
         (top / name).mkdir(parents=True)
     for name, text in TEXTS.items():
         (top / name).parent.mkdir(exist_ok=True)
@@ -91,6 +91,7 @@ def make_seeds(top: Path) -> None:
     mee("import", top / "store", f"motion={imports / 'a.npz'}", "--name", "fuzz")
     mee("train", *trained_on(top), top / "model", "--epochs", 1, *SMALL)
     mee("index", top / "store", top / "model", top / "index")
+    mee("index", top / "store", top / "model", top / "shards", "--shards", 2)
     mee("evaluate", *trained_on(top), top / "model", "--result", top / "results" / "a.json", "--bootstrap", 0)
     killed = ["train", *trained_on(top), top / "training" / "m", "--epochs", 3, *SMALL]
     process = subprocess.Popen([sys.executable, "-m", "scripts.cli", *map(str, killed)], stdout=-3, stderr=-3)
@@ -119,6 +120,11 @@ def read_store(folder: Path, _: Path) -> None:
         store.read(stream, list(store.clips.index[:5]))
         store.lengths(stream, list(store.clips.index[:5]))
     store.coverage(), store.failed, store.dims
+
+
+def read_index(folder: Path, _: Path) -> None:
+    opened = VideoIndex.open(folder)
+    opened.rank(opened.clip_query(CLIPS[0]), 3)
 
 
 def digest(path: Path) -> str:
@@ -190,7 +196,8 @@ FAMILIES: Mapping[str, Callable[[Path, Path], object]] = {  # (folder, the chang
     "words": lambda _, path: read_vectors(path, 5, set()),
     "benchmarks": lambda _, path: load_benchmark(path.parent.name, path.parent, partial=True),
     "store": read_store,
-    "index": lambda folder, _: (opened := VideoIndex.open(folder)).rank(opened.clip_query(CLIPS[0]), 3),
+    "index": read_index,
+    "shards": read_index,
     "model": lambda folder, _: (read_training(folder), MEE.from_pretrained(folder).tokenize(["a dog"])),
     "training": lambda folder, _: mee(
         "train", *trained_on(SEEDS[0] / "seeds"), folder / "m", "--epochs", 3, *SMALL

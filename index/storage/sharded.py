@@ -77,6 +77,8 @@ class ShardsWriter:
                 clear(directory, parts_in(directory, shards=False))
             names = shard_names(count, 1 + version_of(list(parts_in(directory))))
             for name in names:
+                if os.path.lexists(directory / name):  # a link, or what could not be deleted
+                    raise InputError(f"'{directory / name}' is in the way of a shard; take it away")
                 with IndexWriter.create(directory / name, layout, origin, settings=settings):
                     pass
             return cls(directory, names, lock, published=False)
@@ -97,13 +99,9 @@ class ShardsWriter:
         self._leave()
         return joined_shards(self._directory, self._shards, agree=self.published)
 
-    def share(self, video: str) -> int:
-        """The number of the shard that has the clips of a video."""
-        return share_of(video, len(self._names))
-
     def put(self, entries: Entries) -> None:
         """As `IndexWriter.put`, in each shard. A clip whose video changed its shard is to be removed before."""
-        shares = np.array([self.share(video) for video in entries.table["video"].to_pylist()])
+        shares = np.array([share_of(video, len(self._names)) for video in entries.table["video"].to_pylist()])
         for number in np.unique(shares).tolist():
             self._writer(number).put(entries.part(np.flatnonzero(shares == number)))
 
@@ -175,10 +173,6 @@ class ShardsWriter:
         finally:
             self._lock.release()
 
-    def close(self) -> None:
-        """Let readers see the index, and others write."""
-        self.__exit__(None, None, None)
-
     def _writer(self, number: int) -> IndexWriter:
         if self._writing is None or self._writing[0] != number:
             self._leave()
@@ -197,11 +191,12 @@ class ShardsWriter:
         with whole_file(self._directory / SHARDS_FILE, "shards") as aside:
             aside.write_text(json.dumps({"format": FORMAT, "shards": [*names]}) + "\n")
         self._names, self.published = [*names], True
-        discard(self._directory / INDEX_FILE)
         self._clear()
 
     def _clear(self) -> None:
-        """Delete what is not part of the index."""
+        """Delete what is not part of the index, of one in one piece, too, that it has replaced."""
+        if self.published:
+            discard(self._directory / INDEX_FILE)
         clear(self._directory, {*self._names, text_name(self._shards[0].origin)})
 
 

@@ -16,7 +16,9 @@ from index.storage.snapshot import read_snapshot
 from index.sync import rows_of
 from index.video_index import VideoIndex
 from scripts.build_index import main as build_index
+from scripts.gallery import main as gallery
 from scripts.precompute import main as precompute
+from scripts.search import main as search
 
 RESUMED = "stopped; what is done is kept, the same command goes on from there\n"
 ALL = {f"clip{n}.mp4" for n in range(9)} | {"clip9.png"}
@@ -236,3 +238,33 @@ def test_clips_are_searched_by_the_streams_they_have_so_far(world, tmp_path, pri
     out, err = prints(build_index, store, world.model, index)
     assert out.startswith("10 clips in the index, 0 of them new, 3 encoded again\n")
     assert err == ""
+
+
+def test_shards_are_made_updated_and_searched_as_one_index(own, tmp_path, monkeypatch, prints, json_lines, fails):
+    """But for the rounding of batches; a stopped run is gone on with; --overwrite changes their number."""
+    monkeypatch.setattr("index.sync.CLIPS", 3)
+    new, arguments = tmp_path / "new", (own.store, own.model, tmp_path / "new")
+    monkeypatch.setattr("index.storage.sharded.ShardsWriter._publish", Mock(side_effect=KeyboardInterrupt))
+    assert RESUMED in prints(build_index, *arguments, "--shards", 3, code=130).err
+    monkeypatch.undo()
+    assert "no index at" in fails(search, new, "a thing")
+    assert "go on with --shards 3" in fails(build_index, *arguments)
+    assert prints(build_index, *arguments, "--shards", 3).out.startswith("10 clips in the index, 0 of them new")
+    assert clips(new) == ALL
+    assert prints(build_index, *arguments).out.startswith("10 clips in the index, 0 of them new")
+    assert "is in 3 shards; make it again in 2: --overwrite" in fails(build_index, *arguments, "--shards", 2)
+    assert "without shards" in fails(build_index, own.store, own.model, own.index, "--shards", 2)
+    found, wanted = (json_lines(search, place, "a thing") for place in (new, own.index))
+    assert [hit["clip_id"] for hit in found] == [hit["clip_id"] for hit in wanted]
+    assert [hit["score"] for hit in found] == pytest.approx([hit["score"] for hit in wanted], abs=1e-6)
+    prints(gallery, "compact", new, "--kind", "certified")
+    prints(gallery, "remove", new, "--clips", "clip3.mp4")
+    prints(gallery, "verify", new)
+    assert clips(new) == ALL - {"clip3.mp4"}
+    assert prints(build_index, *arguments).out.startswith("10 clips in the index, 1 of them new")
+    assert "must be from 1 to 1,000" in fails(build_index, *arguments, "--shards", 0, code=2)
+    prints(build_index, *arguments, "--shards", 2, "--overwrite")
+    assert sorted(path.name for path in new.glob("shard*")) == ["shard-0-3", "shard-1-3", "shards.json"]
+    prints(build_index, *arguments, "--overwrite")
+    assert sorted(path.name for path in new.glob("shard*")) == []
+    assert clips(new) == ALL

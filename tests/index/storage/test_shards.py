@@ -1,6 +1,8 @@
 """An index in shards is one index: what is written into it, and what a stopped run leaves."""
 
 import json
+import os
+import shutil
 
 import pytest
 
@@ -129,3 +131,28 @@ def test_a_list_of_shards_may_be_made_by_anyone(place, content, message):
     (place / "shards.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match=message):
         read_snapshot(place)
+
+
+@pytest.mark.parametrize("what", ["a pipe", "a folder", "a link"])
+def test_neither_the_list_nor_a_shard_is_followed_elsewhere(place, what):
+    put(ShardsWriter.create(place, 2, LAYOUT, ORIGIN), 10)
+    path = place / "shards.json"
+    path.rename(place.parent / "elsewhere.json")
+    if what == "a link":
+        path.symlink_to(place.parent / "elsewhere.json")
+    elif what == "a pipe":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    with pytest.raises(InputError):
+        read_snapshot(place)
+    shutil.rmtree(path) if what == "a folder" else path.unlink()
+    (place.parent / "elsewhere.json").rename(path)
+    (place / "shard-1").rename(place.parent / "elsewhere")
+    (place / "shard-1").symlink_to(place.parent / "elsewhere")
+    with pytest.raises(InputError, match="'shard-1' is a link"):
+        read_snapshot(place)
+    before = sorted((place.parent / "elsewhere").rglob("*"))
+    with pytest.raises(InputError):
+        ShardsWriter.create(place, 2, LAYOUT, ORIGIN, overwrite=True)
+    assert sorted((place.parent / "elsewhere").rglob("*")) == before

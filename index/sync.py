@@ -27,7 +27,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -147,12 +147,12 @@ def synchronise(
         InputError: the index is of another model or source, or is written by another process; it has offsets and
             a clip has none; or it cannot keep what is put.
     """
-    report, columns = Report(), None
-    origin = replace(origin, index=str(directory.resolve()) if isinstance(directory, Path) else "")
+    index_at = str(directory.resolve()) if isinstance(directory, Path) else ""
+    report, columns, origin = Report(), None, replace(origin, index=index_at)
     if metadata is not None:
         columns, report.unknown = metadata.of_clips(source)
     facts = facts_of(source, model.modalities)
-    writer: IndexWriter | None = None
+    writer: Any = None  # an IndexWriter, or one with the same methods
     with ExitStack() as stack:
         if not overwrite and holds_index(directory):
             writer = stack.enter_context(writers_at(directory).open(directory))
@@ -177,7 +177,6 @@ def synchronise(
                     how = {"settings": settings, "overwrite": overwrite}
                     made = writers_at(directory).create(directory, model.layout, origin, **how)
                     writer = stack.enter_context(made)
-                assert writer is not None
                 for entries in chain(first, parts):
                     writer.put(entries)
             now = writer.snapshot

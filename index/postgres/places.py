@@ -52,34 +52,6 @@ def snapshot_at(place: Path | Place) -> Snapshot:
     return Mirror(Database(place)).read()
 
 
-def holds_index(place: Path | Place) -> bool:
-    """Whether there is an index, damaged or not.
-
-    Raises:
-        InputError: the database does not answer, or the index there is of another version.
-    """
-    if isinstance(place, Path):
-        from index.storage import INDEX_FILE
-
-        return (place / INDEX_FILE).exists()
-    from index.postgres.connection import sentences
-
-    with place.connect() as connection, sentences(place):
-        found = connection.execute("SELECT to_regclass('mee_index')").fetchone()
-        return found is not None and found[0] is not None
-
-
-def writers_at(place: Path | Place) -> Any:
-    """What writes an index there: IndexWriter, or DatabaseWriter with the same methods."""
-    if isinstance(place, Path):
-        from index.storage import IndexWriter
-
-        return IndexWriter
-    from index.postgres.writer import DatabaseWriter
-
-    return DatabaseWriter
-
-
 def of_one_state(
     work: Callable[Concatenate[Any, Asked], Found],
 ) -> Callable[Concatenate[Any, Asked], Found]:

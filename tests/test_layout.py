@@ -47,7 +47,6 @@ ARROWS: dict[str, dict[str, str]] = {
         "index": "exact postgres request scanners storage",
         "exact": "index scanners",
         "postgres": "index scanners storage",
-        "postgres": "index scanners storage",
         "request": "exact index scanners storage",
         "storage": "scanners",
     },

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SCHEME, SCHEMA = "postgresql://", "mee"
 CONNECT_S, READ_S = 5, 120  # to wait for a host, and for the answer to a read
 ALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
-OLDEST_SERVER, OLDEST_VECTOR = 13, (0, 7)  # halfvec came with 0.7
+OLDEST_SERVER, OLDEST_VECTOR = 13, (0, 8)  # with iterative scans: else a filter leaves HNSW few results
 SEARCH_PATH = re.compile(r"-(?:c\s*|-)search_path=(\w{1,60})")
 OPENED = """SELECT set_config('search_path', concat_ws(',', quote_ident(%s), quote_ident(min(nspname))), false),
     min(extversion), current_setting('transaction_read_only')
@@ -34,7 +34,7 @@ OPENED = """SELECT set_config('search_path', concat_ws(',', quote_ident(%s), quo
 REMEDIES = {  # of an SQLSTATE or, while there is no connection, of what libpq and the server say
     "authentication failed": "refuses the user or the password; check both (in a url they are percent-encoded)",
     "no password supplied": "wants a password; give it in the url, in PGPASSWORD or in a password file",
-    "too many clients|remaining connection|53300": "has no connection free; try later, or raise max_connections",
+    "too many c|remaining connection|53300": "has no connection free; try later, or raise max_connections",
     "starting up|shutting down|recovery mode|57P03": "is starting or stopping; try again in a moment",
     'role "': "does not know the user; check the name in the url",
     'database "': "does not exist on that server; make it: createdb NAME",
@@ -44,7 +44,7 @@ REMEDIES = {  # of an SQLSTATE or, while there is no connection, of what libpq a
     "42P01|3F000": "has no index; make one with: mee index STORE MODEL URL",
     "22021|22P05": "cannot keep a text with the character NUL; take it out",
     "57P0.|08...|server closed|connection is|SSL|EOF": "closed the connection; see that it runs, and try again",
-    "connect|resolve|translate": "cannot be reached; check host and port, and that the server runs and lets this machine in",
+    "connect|resolve|translate": "cannot be reached; check host and port, and that it runs and takes connections",
 }
 
 
@@ -98,7 +98,7 @@ class Place:
             "jit": "off",
             "client_min_messages": "error",
         }
-        settings |= {} if write else {"default_transaction_read_only": "on", "enable_indexscan": "off"}
+        settings |= {} if write else {"enable_indexscan": "off"}
         options = [*(f"-c{name}={value}" for name, value in settings.items()), self._facts.get("options") or ""]
         name = f"mee ({socket.gethostname()}, process {os.getpid()})"
         given = {"connect_timeout": CONNECT_S, "fallback_application_name": name, **ALIVE, **self._facts}
@@ -106,6 +106,8 @@ class Place:
             connection = psycopg.connect(**given | {"options": " ".join(options)}, autocommit=True)
             try:
                 _, version, read_only = connection.execute(OPENED, (self.schema,)).fetchone() or ("", None, "")
+                if not write:  # not before: target_session_attrs would take it for a standby
+                    connection.execute("SET default_transaction_read_only = on")
                 if connection.info.server_version < OLDEST_SERVER * 10_000:
                     raise InputError(f"the server of {self} is older than PostgreSQL {OLDEST_SERVER}; upgrade it")
                 if write and read_only == "on":
@@ -114,7 +116,7 @@ class Place:
                     raise InputError(f"the database at {self} has no extension vector, so no index; {MAKE_ONE}")
                 if version is not None and tuple(map(int, re.findall(r"\d+", version)[:2])) < OLDEST_VECTOR:
                     raise InputError(
-                        f"the database at {self} has the extension vector {version}, and 0.7 or newer is needed; "
+                        f"the database at {self} has the extension vector {version}, and 0.8 or newer is needed; "
                         "install pgvector there, then run in the database: ALTER EXTENSION vector UPDATE"
                     )
             except BaseException:
@@ -135,9 +137,9 @@ def make_extension(connection: Connection, place: Place) -> None:
     import psycopg
 
     try:
-        connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
-    except psycopg.Error as error:
-        denied = error.sqlstate == "42501"
+        connection.execute("CREATE EXTENSION IF NOT EXISTS vector SCHEMA public")
+    except (psycopg.errors.InsufficientPrivilege, psycopg.errors.FeatureNotSupported) as error:
+        denied = isinstance(error, psycopg.errors.InsufficientPrivilege)
         why = "this user may not make it" if denied else "the server lacks it: install pgvector there"
         said = f"the database at {place} has no extension vector, and {why}"
         said += "; let an administrator run in the database: CREATE EXTENSION vector"
@@ -169,7 +171,10 @@ def sentences(place: Place) -> Iterator[None]:
         yield
     except psycopg.Error as error:
         lost = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
-        raise (Unavailable if lost else InputError)(sentence(error, place)) from None
+        said = sentence(error, place)
+        vars(error).clear()  # it is the context of what is raised, and holds the parameters of the connection
+        error.__context__ = None
+        raise (Unavailable if lost else InputError)(said) from None
 
 
 def sentence(error: psycopg.Error, place: Place) -> str:

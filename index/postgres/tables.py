@@ -243,17 +243,21 @@ def _send_vectors(connection: Connection, name: str, rows: Rows, vectors: Floats
     The table is made where it is missing.
     """
     width = vectors.shape[1]
-    create = f"CREATE TABLE IF NOT EXISTS {{}} (row bigint PRIMARY KEY, vector vector({width}) NOT NULL)"
-    connection.execute(composed(create, name))
-    head = [
+    there = connection.execute("SELECT to_regclass(%s)", (composed("{}", name).as_string(),)).fetchone()
+    if there == (None,):
+        create = f"CREATE TABLE {{}} (row bigint PRIMARY KEY, vector vector({width}) NOT NULL)"
+        connection.execute(composed(create, name))
+        if width <= INLINE:  # out of line, as vectors above 2 kB are else, they are read three times slower
+            connection.execute(composed("ALTER TABLE {} ALTER vector SET STORAGE PLAIN", name))
+    names = (
         ("fields", ">i2"),
         ("eight", ">i4"),
         ("row", ">i8"),
         ("bytes", ">i4"),
         ("width", ">i2"),
         ("zero", ">i2"),
-    ]
-    kind = np.dtype([*head, ("vector", ">f4", (width,))])
+    )
+    kind = np.dtype([*names, ("vector", ">f4", (width,))])
     with connection.cursor() as cursor, cursor.copy(composed("COPY {} FROM STDIN (FORMAT binary)", name)) as copy:
         copy.write(b"PGCOPY\n\xff\r\n\0" + bytes(8))
         for start in range(0, len(rows), BATCH):

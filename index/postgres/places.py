@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 SCHEMES = ("postgresql://", "postgres://")
 TRIES = 20  # of a search in a database that is written to
-Asked, Found = ParamSpec("Asked"), TypeVar("Found")
+Asked = ParamSpec("Asked")
+Found = TypeVar("Found")
 
 
 def place_of(given: str | Path | Place) -> Path | Place:

@@ -18,7 +18,7 @@ import torch
 from index.queries import Queries, pattern_vectors
 from index.recall import record_recall
 from index.searcher import Searcher
-from index.storage import IndexWriter
+from index.storage import open_writer
 from index.video_index import VideoIndex
 from mee.data import read_sentences
 from mee.encode import encode_captions
@@ -63,7 +63,7 @@ def normalise(
         raise InputError("the offsets are not finite; use a smaller --alpha")
     parameters = {"neighbours": min(neighbours, len(sentences)), "alpha": alpha}
     facts = {"method": "nnn", "bank": f"{len(sentences):,} captions of {bank.name}", "parameters": parameters}
-    with IndexWriter.open(directory) as writer:
+    with open_writer(directory) as writer:
         try:
             writer.compact(offsets=given, facts=facts, progress=progress)
         except InputError:

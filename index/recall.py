@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from index.postgres import Place, writers_at
+from index.postgres import Place, writer_at
 from index.queries import Queries
 from index.scanners import AT, RERANK
 from index.storage import Recall
@@ -44,7 +44,7 @@ def record_recall(directory: Path | Place, given: tuple[Queries, str] | None = N
         return recorded
     queries, source = (video_index.scaled(given[0]), given[1]) if given else own_clips(video_index)
     measured = measure(video_index, queries, video_index.snapshot.settings.recall, source)
-    with writers_at(directory).open(directory) as writer:
+    with writer_at(directory) as writer:
         writer.set_recall(measured)
     return measured
 

@@ -47,6 +47,7 @@ class Searcher:
         self.video_index = video_index
         self.text = model if isinstance(model, Text) else Text(lambda: model, reason="it was given")
         self.meaning = Meaning(video_index, self.text)
+        self.missing: list[set[str]] = []  # of each answer of the last search, shards whose part is missing in it
 
     @classmethod
     def load(
@@ -163,6 +164,8 @@ class Searcher:
                 nothing to compare by.
         """
         wanted, requests = requests, [*map(_whole, requests)]
+        missing = self.video_index.missing
+        missing.clear()
         asking = [number for number, request in enumerate(requests) if request.asks]
         parts = [part for number in asking for part in requests[number].parts]
         made = iter(self.meaning.of(parts, again=again))
@@ -171,9 +174,14 @@ class Searcher:
         for number in asking:
             together.setdefault(requests[number].shared, []).append(number)
         answers = {n: self._list(request) for n, request in enumerate(requests) if not request.asks}
+        lost = {*missing}  # when it was found how much sentences stand out
+        self.missing = [lost if request.sentences else set() for request in requests]
         for numbers in together.values():
+            missing.clear()
             found = self._ranked_together(requests[numbers[0]], [queries[number] for number in numbers])
             answers.update(zip(numbers, found))
+            for number in numbers:
+                self.missing[number] = self.missing[number] | missing
         return [self._shown(request, answers[number]) for number, request in enumerate(wanted)]
 
     @of_one_state

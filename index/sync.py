@@ -21,40 +21,36 @@ an index is made or compacted here, and stays as it is while clips are added, so
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
-from safetensors.numpy import save_file
 
 from index.metadata import Metadata
-from index.postgres import Place, holds_index, home_of, writers_at
-from index.queries import Queries
+from index.postgres import Place, created_at, holds_index, home_of, writer_at
 from index.scanners import Choice, Settings
 from index.storage import (
     OPTIONAL,
     STANDARD,
-    TEXT_FACTS,
     Entries,
-    IndexWriter,
     Origin,
     Segment,
     Snapshot,
     as_pandas,
     joined,
     packed_of,
-    text_name,
-    write_text_facts,
+    share_of,
 )
-from index.text_side import FORMAT, GRAPH, OUTPUTS, WEIGHTS, TextSide
-from mee.encode import encode_captions, encode_gallery
+from index.text_export import keep_text
+from mee.encode import encode_gallery
 from mee.errors import InputError
 from mee.model import VideoEmbedding
 from mee.streams import Ragged
@@ -63,6 +59,7 @@ from mee.zero_shot import measure_scale
 if TYPE_CHECKING:
     import pandas as pd
 
+    from index.postgres import Writer
     from mee.data import FeatureSource
     from mee.model import MEE, TextEmbedding
 
@@ -74,8 +71,6 @@ FILE |= {"video_codec": "string", "audio_codec": "string", "audio_rate": "Int64"
 OWN = (*PLACE, *FILE, "pattern", *OPTIONAL)
 WORDS = {"string": "text", "Int64": "numbers", "Float64": "numbers", "boolean": "true or false"}
 DIGITS, BETWEEN = 16, "\x1f"
-PROBES = ("a dog", "The man's 2 dogs, running...", "ÜBER 雪 🎬 naïve\tx", "?!", "qzx " * 300)
-CLOSE = 2e-6  # largest difference of what the text side gives from what the model gives
 
 Progress = Callable[[int, int], None]  # done, of how many
 Bar = Callable[[str, str], AbstractContextManager[Progress]]  # of a step and what it counts
@@ -113,6 +108,12 @@ class Plan:
         wanted = {*self.new, *self.changed}
         return [clip_id for clip_id in self.clips.index if clip_id in wanted]
 
+    def moved(self, there: pd.DataFrame, count: int) -> list[str]:
+        """Clips that are in another one of so many shards, since their videos are others now."""
+        old, now = (videos.loc[self.changed] for videos in (there["video"], self.clips["video"]))
+        some = old.index[(old != now).to_numpy()]
+        return [clip_id for clip_id in some if share_of(old[clip_id], count) != share_of(now[clip_id], count)]
+
 
 def synchronise(
     directory: Path | Place,
@@ -125,6 +126,7 @@ def synchronise(
     recall: float | None = None,
     prune: bool = False,
     overwrite: bool = False,
+    shards: int | None = None,
     bank: TextEmbedding | None = None,
     bar: Bar = _no_bar,
 ) -> Report:
@@ -140,6 +142,7 @@ def synchronise(
         recall: to reach, of a kind that is not exact.
         prune: remove clips that are no longer in the source.
         overwrite: make a new index in its place.
+        shards: make it in so many (index/storage/shards.py); None: in one piece, or as it is.
         bank: the model's general sentences, where they are encoded already.
         bar: shows the progress of each step.
 
@@ -147,15 +150,16 @@ def synchronise(
         InputError: the index is of another model or source, or is written by another process; it has offsets and
             a clip has none; or it cannot keep what is put.
     """
-    index_at = str(directory.resolve()) if isinstance(directory, Path) else ""
-    report, columns, origin = Report(), None, replace(origin, index=index_at)
+    report, columns = Report(), None
+    origin = replace(origin, index=str(directory.resolve()) if isinstance(directory, Path) else "")
     if metadata is not None:
         columns, report.unknown = metadata.of_clips(source)
     facts = facts_of(source, model.modalities)
-    writer: Any = None  # an IndexWriter, or one with the same methods
+    writer: Writer | None = None
     with ExitStack() as stack:
         if not overwrite and holds_index(directory):
-            writer = stack.enter_context(writers_at(directory).open(directory))
+            writer = writer_at(directory, shards)
+            stack.enter_context(writer)
         before = None if writer is None else writer.snapshot
         settings = (Settings() if before is None else before.settings).changed(kind, recall)
         rows = rows_of([] if before is None else before.segments)
@@ -163,6 +167,7 @@ def synchronise(
             _check_same(directory, before.origin, origin, set(rows["version"]), set(facts["version"]))
         plan = planned(facts, rows, columns)
         offsets = None if before is None else _offsets(before, plan, rows)
+        count = len(before.shards) if before is not None else shards or 0
         report.left = plan.left
         try:
             if writer is not None and before is not None:
@@ -170,23 +175,26 @@ def synchronise(
                     writer.set_origin(origin)
                 if gone := plan.left if prune else plan.outdated:
                     report.removed, report.left = writer.remove(gone), sorted({*plan.left} - {*gone})
+                if moved := plan.moved(rows, count) if count else ():
+                    writer.remove(moved)
             with bar("embed", "clips") as on_embedded:
-                parts = _embedded(model, source, plan, offsets, report, on_embedded)
+                parts = _embedded(model, source, plan, offsets, count, report, on_embedded)
                 first = list(islice(parts, 1))  # a source or model that cannot be used leaves nothing behind
                 if writer is None:
-                    how = {"settings": settings, "overwrite": overwrite}
-                    made = writers_at(directory).create(directory, model.layout, origin, **how)
-                    writer = stack.enter_context(made)
+                    how: Any = {"settings": settings, "overwrite": overwrite, "shards": count}
+                    writer = created_at(directory, model.layout, origin, **how)
+                    stack.enter_context(writer)
                 for entries in chain(first, parts):
                     writer.put(entries)
             now = writer.snapshot
             scaled = model.config.weights == "stand-out" and len(now) > 0
             unknown = scaled and now.scale is None
-            if before is None or settings != now.settings or unknown or _compaction_pays(now):
+            changed = before is None or not writer.published or settings != now.settings
+            if changed or unknown or _compaction_pays(now):
                 scale = measure_scale(model, videos_of(now, model.device), bank) if scaled else None
                 with bar("compact", "clips") as on_compacted:
                     writer.compact(settings=settings, scale=scale, progress=on_compacted)
-            report.no_text = _keep_text(writer, home_of(directory), text_name(origin), model)
+            report.no_text = keep_text(writer, home_of(directory), origin, model)
         except InputError:
             raise
         except ValueError as error:  # the writer's, about what it is given
@@ -205,67 +213,20 @@ def _check_same(directory: Path | Place, there: Origin, now: Origin, versions: s
         )
 
 
-def _keep_text(writer: IndexWriter, directory: Path, name: str, model: MEE) -> str:
-    """Write the model's text side beside the index, unless it is there; returns why that cannot be done."""
-    try:
-        with suppress(InputError):
-            TextSide(directory / name, model.layout, whole=True)
-            return ""
-        writer.put_text(lambda aside: write_text_side(aside, model, beside=directory))
-    except InputError as error:
-        return str(error)
-    return ""
-
-
-def write_text_side(folder: Path, model: MEE, beside: Path | None = None) -> None:
-    """Export the text side of a model into an empty folder, and compare what it gives with what the model gives.
-
-    ``beside``: an index; where a model of its had the same text side, that is taken.
-
-    Raises:
-        InputError: it cannot be exported, or gives something else.
-    """
-    from mee.export import export_text, text_digest  # here: it loads the exporter
-
-    made_of = text_digest(model)
-    for there in [] if beside is None else sorted(beside.glob("text-*")):
-        with suppress(InputError):
-            if (side := TextSide(there, model.layout, whole=True)).made_of == made_of:
-                for path in side.files:
-                    try:
-                        (folder / path.name).hardlink_to(path)
-                    except OSError:  # a file system without links
-                        shutil.copyfile(path, folder / path.name)
-                shutil.copyfile(there / TEXT_FACTS, folder / TEXT_FACTS)  # its time says when this one was made
-                return
-    device = model.device
-    try:
-        exported = export_text(model.cpu(), folder / GRAPH)
-        wanted = Queries.of(encode_captions(model, PROBES))
-    finally:
-        model.to(device)
-    save_file(dict(exported.weights), folder / WEIGHTS)
-    for number, text in enumerate(exported.tokens):
-        (folder / f"tokens-{number}.json").write_text(text, encoding="utf-8")
-    facts = {"format": FORMAT, "nothing": exported.nothing, "prompts": exported.prompts, "made_of": made_of}
-    write_text_facts(folder, facts)
-    found = TextSide(folder, model.layout).encode(PROBES)
-    for name in OUTPUTS:
-        one, other = getattr(found, name), getattr(wanted, name)
-        if not np.allclose(one, other, rtol=CLOSE, atol=CLOSE):
-            raise InputError(f"the exported {name} differ from the model's by {np.abs(one - other).max():.2g}")
-
-
 def _embedded(
     model: MEE,
     source: FeatureSource,
     plan: Plan,
     offsets: pd.Series[float] | None,
+    shards: int,
     report: Report,
     on_embedded: Progress,
 ) -> Iterator[Entries]:
-    """What is to be put, a batch of clips at a time; counts what can be found."""
+    """What is to be put, a batch of clips at a time, one shard after another; counts what can be found."""
     wanted, new = plan.put, set(plan.new)
+    if shards:
+        share = partial(share_of, count=shards)
+        wanted.sort(key=dict(zip(wanted, map(share, plan.clips["video"].loc[wanted]))).__getitem__)
     on_embedded(0, len(wanted))
     for start in range(0, len(wanted), CLIPS):
         some = wanted[start : start + CLIPS]
@@ -282,23 +243,38 @@ def _embedded(
 
 
 def videos_of(snapshot: Snapshot, device: torch.device) -> Iterator[VideoEmbedding]:
-    """The embeddings of all clips of an index, some thousand at a time."""
+    """The embeddings of all clips of an index, some thousand at a time, sorted by their streams and ids.
+
+    So what is measured over them is the same to the last bit, however they lie in segments and shards.
+    """
     layout = snapshot.layout
-    for partition in snapshot.partitions:
-        columns = np.flatnonzero(np.repeat(packed_of(partition.pattern, layout), layout.sizes))
-        for start in range(0, partition.count, CLIPS):
-            rows = partition.found[start : start + CLIPS]
+    for pattern in sorted({partition.pattern for partition in snapshot.partitions}):
+        some = [partition for partition in snapshot.partitions if partition.pattern == pattern]
+        columns = np.flatnonzero(np.repeat(packed_of(pattern, layout), layout.sizes))
+        ids = [
+            snapshot.segments[its.segment].table.arrow["clip_id"].take(pa.array(its.rows[its.found]))
+            for its in some
+        ]
+        chunks = [chunk for each in ids for chunk in each.chunks]
+        order = np.asarray(pc.sort_indices(pa.chunked_array(chunks, pa.string())))
+        number, row = (
+            np.repeat(np.arange(len(some)), [its.count for its in some]),
+            np.concatenate([its.found for its in some]),
+        )
+        number, row = number[order], row[order]
+        for start in range(0, len(row), CLIPS):
+            numbers, rows = number[start : start + CLIPS], row[start : start + CLIPS]
             packed = torch.zeros(len(rows), layout.total)
-            packed[:, columns] = torch.from_numpy(partition.vectors[rows, : len(columns)])
+            for n in np.unique(numbers):
+                at = np.flatnonzero(numbers == n)
+                packed[at[:, None], columns] = torch.from_numpy(some[n].vectors[rows[at], : len(columns)])
             words = {}
             for m, name in enumerate(layout.names):
-                if m in partition.words:
-                    its, places = partition.words[m]
-                    every = Ragged(torch.from_numpy(its.values), torch.from_numpy(its.starts))
-                    words[name] = every.only(torch.from_numpy(places[rows]))
-                elif name in layout.words:
-                    words[name] = Ragged.of([None] * len(rows), torch.empty(0, layout.sizes[m]))
-            available = torch.tensor(partition.pattern).expand(len(rows), -1)
+                if name in layout.words:
+                    own = [some[n].words[m] if pattern[m] else None for n in numbers]
+                    each = [torch.from_numpy(its[0].of(its[1][r])) if its else None for its, r in zip(own, rows)]
+                    words[name] = Ragged.of(each, torch.empty(0, layout.sizes[m]))
+            available = torch.tensor(pattern).expand(len(rows), -1)
             yield VideoEmbedding(packed.to(device), available.to(device), words)
 
 
@@ -394,7 +370,7 @@ def _merged(name: str, old: pd.Series | None, given: pd.Series | None, clips: pd
 
 
 def _compaction_pays(snapshot: Snapshot) -> bool:
-    """Whether many rows of an index are outside its largest segment, or removed."""
+    """Whether many rows of an index are outside the largest segment of it, or of their shard, or removed."""
     rows = sum(len(segment.table) for segment in snapshot.segments)
-    largest = max(map(len, snapshot.segments), default=0)
+    largest = sum(max(map(len, each.segments), default=0) for each in snapshot.shards or (snapshot,))
     return rows - largest > LOOSE * sum(map(len, snapshot.segments))

@@ -67,6 +67,8 @@ class VideoIndex:
         self.snapshot = snapshot
         self._device = None if device is None or device.type == "cpu" else device
         self._products: BatchSearch | None = None
+        self.remote: Any = None  # index.on_ray.Shards: they score the clips; None: they are scored here
+        self.missing: set[str] = set()  # shards that did not answer since somebody emptied this
 
     @classmethod
     def open(cls, directory: Path | Place, *, device: torch.device | None = None) -> VideoIndex:
@@ -110,6 +112,9 @@ class VideoIndex:
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
         queries = queries if isinstance(queries, Queries) else Queries.of(queries)
+        if self.remote is not None and len(queries):
+            ranked: Ranked = self.remote.rank(self, queries, k, where, plain=plain, exact=exact, rerank=rerank)
+            return ranked
         partitions = self.partitions(where)
         if not partitions or not len(queries):
             return Ranked.empty(len(queries))
@@ -226,8 +231,7 @@ class VideoIndex:
 
     def _live(self, masks: Sequence[Mask]) -> list[Mask]:
         """The same without removed rows."""
-        live = (segment.live for segment in self.snapshot.segments)
-        return [mask if its is None else mask & its for mask, its in zip(masks, live)]
+        return [mask if its.live is None else mask & its.live for mask, its in zip(masks, self.snapshot.segments)]
 
     def meant_clips(self, name: str) -> list[Mask]:
         """For each segment which rows of its table a name means: the clip of this id, or else all of a video.
@@ -319,6 +323,8 @@ class VideoIndex:
         """
         masks = self.meant_clips(name)
         places = [(number, int(row)) for number, mask in enumerate(masks) for row in np.flatnonzero(mask)]
+        tables = [segment.table for segment in self.snapshot.segments]
+        places.sort(key=lambda place: tables[place[0]].ids(np.array([place[1]])))  # means have an order
         vectors, there = self.snapshot.vectors(places)
         available, packed = there.any(0), vectors
         if not available.any():
@@ -333,7 +339,7 @@ class VideoIndex:
     def refresh(self) -> bool:
         """Read what was written since; returns whether anything was. Not while another thread searches."""
         now = refreshed(self.snapshot)
-        changed = now is not self.snapshot
+        changed = now is not self.snapshot and (self.remote is None or self.remote.prepare(now))
         if changed:
             self.snapshot = now
             if self._products is not None:

@@ -77,6 +77,11 @@ def name_ids(names: Collection[str]) -> str:
     return some(map(name_id, names), len(names))
 
 
+def missing_shards(names: Collection[str]) -> str:
+    """'shard-1' does not answer."""
+    return f"{name_ids(sorted(names))} {'does' if len(names) == 1 else 'do'} not answer"
+
+
 def some(shown: Iterable[str], total: int, between: str = ", ") -> str:
     """The first few of `total` things, and how many more there are."""
     return between.join(islice(shown, SHOWN)) + (f" and {total - SHOWN:,} more" if total > SHOWN else "")

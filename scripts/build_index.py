@@ -28,6 +28,7 @@ from scripts.gallery import measure_recall, print_index
 from scripts.search import At
 
 if TYPE_CHECKING:
+    from index.postgres import Place
     from index.storage import Origin
 
 
@@ -39,6 +40,9 @@ class IndexArgs:
     model: Annotated[Positional[Path], arg(metavar="MODEL")]  # made by mee train
     index: Annotated[Positional[At], arg(metavar="INDEX")]  # directory, or database, to create or update
     overwrite: bool = False  # build a new index; the old one is replaced when the new one is complete
+    # make the index in so many folders, by a hash of the video's name, that are searched as one; up to 1,000, each
+    # of which can be held by another process. Default: one, or as the index is
+    shards: int | None = None
     prune: bool = False  # remove clips that are no longer in the store
     # how clips are scanned: flat and certified are exact, fastscan is faster; auto: fastscan if --recall is given,
     # else certified. Default: auto for a new index, unchanged for an existing one
@@ -50,29 +54,34 @@ class IndexArgs:
 
     def __post_init__(self) -> None:
         Settings().changed(self.kind, self.recall)
+        if self.shards is not None and not 0 < self.shards <= 1000:
+            raise ValueError(f"--shards must be from 1 to 1,000, got {self.shards}")
 
 
 @resumable
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = parse(IndexArgs, "index", argv, __doc__ or "")
-    before = _manifest(args.index) if args.overwrite and isinstance(args.index, Path) else None
+    before = _manifest(args.index) if args.overwrite else []
     try:
         _run(args)
     except KeyboardInterrupt:
-        if before is None or not isinstance(args.index, Path) or _manifest(args.index) != before:
+        if not before or _manifest(args.index) != before:
             raise
         say("stopped; the index is as it was")
         return INTERRUPTED
     return DONE
 
 
-def _manifest(directory: Path) -> bytes | None:
-    from index.storage import INDEX_FILE
+def _manifest(directory: Path | Place) -> list[bytes]:
+    """What readers begin with; of a database nothing, since it is not kept there until the new one is complete."""
+    if not isinstance(directory, Path):
+        return []
+    from index.storage import INDEX_FILE, SHARDS_FILE
     from mee.files import read_file
 
-    path = directory / INDEX_FILE
-    return read_file(path) if path.is_file() else None
+    paths = (directory / file for file in (INDEX_FILE, SHARDS_FILE))
+    return [read_file(path) for path in paths if path.is_file()]
 
 
 def origin_of(model: Path, store: Path) -> Origin:
@@ -101,14 +110,14 @@ def _run(args: IndexArgs) -> None:
     queries = None if args.queries is None else held_out(args.queries, model)
     origin = origin_of(args.model, args.store)
     metadata = None if args.metadata is None else read_metadata(args.metadata, taken=tuple(FILE))
-    how = {name: getattr(args, name) for name in ("kind", "recall", "prune", "overwrite")}
+    how = {name: getattr(args, name) for name in ("kind", "recall", "prune", "overwrite", "shards")}
     report = synchronise(args.index, model, store, origin, metadata=metadata, bar=counting_bar, **how)
     measure_recall(args.index, queries)
     snapshot = snapshot_at(args.index)
     counts = ((report.changed, "encoded again"), (report.removed, "removed"))
     more = [f"{count} {what}" for count, what in counts if count]
     title = [f"{len(snapshot)} clips in the index", f"{report.new} of them new", *more]
-    print_index(", ".join(title), args.index, snapshot)
+    print_index(", ".join(title), snapshot)
     without, failed = snapshot.without_stream(), sorted(store.failed)
     for names, words in (
         (report.unknown, f"rows of {args.metadata} match no usable clip"),

@@ -353,14 +353,14 @@ def pick_device(name: Device) -> torch.device:
 
 
 @contextmanager
-def job_progress(files: int) -> Iterator[Callable[[JobReport], None]]:
-    """Yields the function that shows a report of a job; `files` is how many there are to do."""
+def job_progress() -> Iterator[Callable[[JobReport], None]]:
+    """Yields the function that shows a report of a job."""
     start = time.monotonic()
     next_line, live = start + LINE_S, progress_console().is_terminal
 
     def show(report: JobReport) -> None:
         nonlocal next_line
-        took, done = max(time.monotonic() - start, 1e-3), len(report.outcomes)
+        took, done, files = max(time.monotonic() - start, 1e-3), len(report.outcomes), report.todo
         speed = f"{report.clips_so_far / took:.1f} clips/s, {report.seconds_so_far / took:.1f} x real time"
         if live:
             update(done, files, things=f"{speed}, {len(report.failures)} failed")

@@ -110,9 +110,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _is_index(place: Path | Place) -> bool:
-    from index.storage import INDEX_FILE
+    from index.storage import INDEX_FILE, SHARDS_FILE
 
-    return not isinstance(place, Path) or (place / INDEX_FILE).is_file()
+    return not isinstance(place, Path) or any((place / file).is_file() for file in (INDEX_FILE, SHARDS_FILE))
 
 
 def _text_side(args: ExplainArgs) -> tuple[Callable[[Sequence[str]], Queries], Text, Layout]:

@@ -118,9 +118,9 @@ class CompactArgs:
         Settings().changed(self.kind, self.recall)
 
     def run(self) -> int:
-        from index.storage import IndexWriter, read_snapshot
+        from index.storage import open_writer, read_snapshot
 
-        with IndexWriter.open(self.index) as writer:
+        with open_writer(self.index) as writer:
             drop = self.drop_offsets and writer.snapshot.offsets is not None
             if self.drop_offsets and not drop:
                 say(f"{self.index} has no offsets")
@@ -129,7 +129,7 @@ class CompactArgs:
                 writer.compact(settings=settings, drop_offsets=drop, progress=on_compacted)
         measure_recall(self.index)
         snapshot = read_snapshot(self.index)
-        print_index(f"{len(snapshot)} clips in {self.index}", self.index, snapshot)
+        print_index(f"{len(snapshot)} clips in {self.index}", snapshot)
         return DONE
 
 
@@ -147,10 +147,10 @@ class RemoveArgs:
             raise ValueError("name the clips to remove: with --clips ID [ID ...], or with --where FILTER")
 
     def run(self) -> int:
-        from index.storage import IndexWriter
+        from index.storage import open_writer
         from index.video_index import VideoIndex
 
-        with IndexWriter.open(self.index) as writer:
+        with open_writer(self.index) as writer:
             places = [VideoIndex(writer.snapshot).find(name) for name in dict.fromkeys(self.clips)]
             tables = [segment.table.arrow["clip_id"] for segment in writer.snapshot.segments]
             clip_ids = list(dict.fromkeys(tables[number][row].as_py() for number, row in places))
@@ -223,10 +223,10 @@ def measure_recall(directory: Path | Place, given: tuple[Queries, str] | None = 
         )
 
 
-def print_index(title: str, directory: Path | Place, snapshot: Snapshot) -> None:
+def print_index(title: str, snapshot: Snapshot) -> None:
     """A row for each set of streams that clips have, and how those are scanned."""
     rows = []
-    for row in _patterns(directory, snapshot):
+    for row in _patterns(snapshot):
         codes = decimal(row["code_bytes"]) if row["code_bytes"] else "-"
         words = (", ".join(row[name]) for name in ("streams", "kinds"))
         rows.append([*words, f"{row['clips']}", decimal(row["vector_bytes"]), codes])
@@ -239,7 +239,7 @@ def print_index(title: str, directory: Path | Place, snapshot: Snapshot) -> None
         )
 
 
-def _patterns(directory: Path | Place, snapshot: Snapshot) -> list[dict[str, Any]]:
+def _patterns(snapshot: Snapshot) -> list[dict[str, Any]]:
     """For each set of streams: streams, clips, kinds, and bytes on disk of vectors and of scanned codes."""
     from index.storage import code_of, folder_of, scanner_name
 
@@ -250,9 +250,10 @@ def _patterns(directory: Path | Place, snapshot: Snapshot) -> list[dict[str, Any
     for pattern, some in partitions.items():
         code_bytes = 0
         for partition in some:
-            name = snapshot.segments[partition.segment].name
-            if name and isinstance(directory, Path):
-                path = folder_of(directory, name) / scanner_name(partition.scanner.kind, code_of(pattern))
+            if name := snapshot.segments[partition.segment].name:
+                path = folder_of(snapshot.folders[partition.segment], name) / scanner_name(
+                    partition.scanner.kind, code_of(pattern)
+                )
                 code_bytes += sum(file.stat().st_size for file in partition.scanner.files(path))
         row: dict[str, Any] = {"streams": list(compress(snapshot.layout.names, pattern))}
         row["clips"] = sum(partition.count for partition in some)
@@ -278,6 +279,7 @@ def _print_facts(directory: Path, snapshot: Snapshot, *, as_json: bool) -> None:
             "without_stream": len(without),
             "generation": snapshot.generation,
             "segments": len(snapshot.segments),
+            "shards": len(snapshot.shards),
             "removed_rows": removed,
             "origin": asdict(snapshot.origin),
             "experts": dict(zip(snapshot.layout.names, snapshot.layout.sizes)),
@@ -286,11 +288,11 @@ def _print_facts(directory: Path, snapshot: Snapshot, *, as_json: bool) -> None:
             "offsets": offsets,
             "scale": None if snapshot.scale is None else asdict(snapshot.scale),
             "columns": columns,
-            "patterns": _patterns(directory, snapshot),
+            "patterns": _patterns(snapshot),
         }
         print(json.dumps(facts))
         return
-    print_index(f"{directory}: {len(snapshot)} clips that can be found", directory, snapshot)
+    print_index(f"{directory}: {len(snapshot)} clips that can be found", snapshot)
     print()
     rows = {
         "model": f"{snapshot.origin.model} ({snapshot.origin.model_fingerprint})",
@@ -299,6 +301,7 @@ def _print_facts(directory: Path, snapshot: Snapshot, *, as_json: bool) -> None:
         "offsets": "-" if offsets is None else f"{offsets.get('method')}, from {offsets.get('bank')}",
         "weights": "the model's" if snapshot.scale is None else "by how much a sentence stands out in each expert",
         "columns": ", ".join(f"{name} ({kind})" for name, kind in columns.items()) or "-",
+        **({"shards": f"{len(snapshot.shards)}"} if snapshot.shards else {}),
         "segments": f"{len(snapshot.segments)}, with {removed} removed rows",
         "no stream": f"{len(without)} clips, which no search finds (--without-stream lists them)",
     }

@@ -5,60 +5,45 @@ example:
   mee precompute film.mkv store/ --streams appearance audio --clip-seconds 5
   mee precompute videos/ store/ --streams face appearance=facebook/dinov2-base sound=laion/clap-htsat-unfused
   srun mee precompute videos/ store/ --shard env
+  mee precompute videos/ store/ --ray head:6379
 
 to know:
   Run it again to resume a stopped run, to add new videos, to read changed ones again, and to retry what failed.
   A file that was renamed or moved keeps its streams; mee store prune drops what is gone.
   Jobs with different shards may write one store at the same time; a file keeps its shard while a library grows.
+  --ray: every node needs the same mee, and sees VIDEOS and STORE at the same paths.
   Ctrl-C (exit code 130) and SIGTERM (143) stop it cleanly. Exit code 3: failures are listed.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
+from tyro.constructors import PrimitiveConstructorSpec
 
 from features.errors import InputError
 from features.extractors import PRESETS
-from features.job import PrecomputeConfig
+from features.job import PrecomputeConfig, Shard
 from features.media import Selection
 from mee.errors import count
 from scripts.console import DONE, FAILURES_LISTED, counting_bar, job_progress, parse, print_table, resumable, say
 from scripts.store import print_coverage
 
 if TYPE_CHECKING:
-    from features.job import Job, JobReport
+    from features.job import JobReport
 
 ENVIRONMENT = "env"
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Share number ``index`` of ``count``, counted from 0."""
-
-    index: int = 0
-    count: int = 1
-
-    def __post_init__(self) -> None:
-        if self.count < 1 or not 0 <= self.index < self.count:
-            raise ValueError(
-                "shard must be i/n with i from 0 to n - 1, such as 0/4, 1/4, 2/4 and 3/4; got "
-                f"{self.index}/{self.count}"
-            )
-
-    def holds(self, video: str) -> bool:
-        """Whether a file, by its path below the library's folder, belongs to this share."""
-        digest = hashlib.sha256(video.encode()).digest()
-        return int.from_bytes(digest[:8]) % self.count == self.index
+RAY = PrimitiveConstructorSpec(
+    (0, 1), "[ADDRESS]", "".join, lambda value: value is None or isinstance(value, str), list
+)
 
 
 def parse_shard(text: str, environment: Mapping[str, str]) -> Shard:
@@ -94,12 +79,16 @@ class PrecomputeArgs:
     videos: Annotated[Positional[Path], arg(metavar="VIDEOS")]  # a folder of videos and still images, or one file
     store: Annotated[Positional[Path], arg(metavar="STORE")]  # the feature store, created if it does not exist
     shard: str | None = None  # a share of the files: i/n with i from 0; or env: as set by torchrun or Slurm
+    # extract in shards on a Ray cluster: at HOST:PORT or ray://HOST:PORT; without an address one of this machine
+    ray: Annotated[str | None, RAY] = None
     select: OmitArgPrefixes[Selection] = field(default_factory=Selection)
     job: OmitArgPrefixes[PrecomputeConfig] = field(default_factory=PrecomputeConfig)
 
     def __post_init__(self) -> None:
         if self.shard is not None and self.job.overwrite:
             raise ValueError("overwrite and shard exclude each other: each job would undo what the others write")
+        if self.ray is not None and (self.shard is not None or self.job.overwrite):
+            raise ValueError("ray excludes shard, and overwrite: each shard would undo what the others write")
         if self.shard not in (None, ENVIRONMENT):
             parse_shard(str(self.shard), {})
 
@@ -131,9 +120,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         videos = tuple(video for video in library.videos if shard.holds(video))
         say(f"shard {shard.index}/{shard.count}: {len(videos)} of {len(library.videos)} files")
         library = replace(library, videos=videos)
-    with counting_bar("compare with the store", "files") as on_compared:
-        job = Job(library, args.store, args.job, on_compared)
-    report = _run(job)
+    if args.ray is None:
+        with counting_bar("compare with the store", "files") as on_compared:
+            job = Job(library, args.store, args.job, on_compared)
+        _say_known(job.report)
+        report = _shown(lambda show: job.run(show, show))
+    else:
+        from features.cluster import connected, run_on_ray
+
+        with connected(args.ray):
+            report = _shown(lambda show: run_on_ray(library, args.store, args.job, say, show))
+        _say_known(report)
     _print_failures(report)
     store = FeatureStore(args.store)
     if args.videos.is_dir() and (gone := gone_from([args.videos], store, args.select, library.videos)):
@@ -145,9 +142,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return FAILURES_LISTED if report.failures else DONE
 
 
-def _run(job: Job) -> JobReport:
-    """Run the job behind a line of progress."""
-    files, report, started = len(job.tasks), job.report, time.monotonic()
+def _say_known(report: JobReport) -> None:
+    """What need not be extracted, or once more."""
     if report.already:
         say(f"{report.already} of {report.files} files are in the store already")
     if changed := sorted(report.changes.changed):
@@ -156,9 +152,14 @@ def _run(job: Job) -> JobReport:
         say(f"{count(len(taken), 'file')} renamed or copied, such as {taken[0]}: their streams are kept")
     if report.skipped:
         say(f"{report.skipped} files failed before and are skipped (--skip-failed)")
-    with job_progress(files) as show:
-        report = job.run(show, show)
-    if files:
+
+
+def _shown(run: Callable[[Callable[[JobReport], None]], JobReport]) -> JobReport:
+    """Run the job behind a line of progress."""
+    started = time.monotonic()
+    with job_progress() as show:
+        report = run(show)
+    if files := len(report.outcomes):
         failed, took = len(report.failures), time.monotonic() - started
         again = f", {report.retried} tried once more" if report.retried else ""
         say(f"{report.clips} clips of {files - failed} files in {took:.1f} s, {failed} files failed{again}")

@@ -21,6 +21,7 @@ MAY_IMPORT = {
 ARROWS: dict[str, dict[str, str]] = {
     "features": {
         "features": "job media",
+        "cluster": "extractors features job media store",
         "external": "extractors features media store",
         "extractors": "extractors.pretrained features media",
         "extractors.builtin": "extractors features media",
@@ -46,6 +47,7 @@ ARROWS: dict[str, dict[str, str]] = {
     "index": {
         "index": "exact postgres request scanners storage",
         "exact": "index scanners",
+        "on_ray": "exact index request scanners storage",
         "postgres": "index scanners storage",
         "request": "exact index scanners storage",
         "storage": "scanners",
@@ -61,7 +63,7 @@ ARROWS: dict[str, dict[str, str]] = {
 }
 PRODUCT_LINES, PRODUCT_FILES, TEST_LINES, BENCHMARK_LINES = 46_300, 285, 46_900, 6_900
 FILE_LINES, FOLDER_MODULES = 400, 16
-REACHED = {"search": 70, "evaluate": 73, "precompute": 66}  # files, at most
+REACHED = {"search": 70, "evaluate": 73, "precompute": 68}  # files, at most
 HEAVY = ("torch", "transformers", "accelerate", "pandas", "cv2", "av", "decord", "faiss", "skimage", "pyarrow")
 HEAVY += ("matplotlib", "h5py", "jinja2", "scipy")
 SOURCES = sorted(path.relative_to(ROOT) for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))

@@ -113,7 +113,7 @@ def make(place: Path, args: Args) -> Path:
     """A model, and an index with its text side; returns the index."""
     import torch
 
-    from index.sync import write_text_side
+    from index.text_export import write_text_side
     from mee.checkpoint import fingerprint
     from mee.config import ExpertConfig, ModelConfig
     from mee.model import MEE
@@ -171,9 +171,9 @@ def in_process(index: Path, single: list[str], many: list[str], args: Args) -> t
 
 
 @contextmanager
-def served(index: Path) -> Iterator[tuple[int, int]]:
+def served(index: Path, *flags: str) -> Iterator[tuple[int, int]]:
     """The port and the process of a server."""
-    command = [sys.executable, "-m", "scripts.cli", "serve", str(index), "--port", "0"]
+    command = [sys.executable, "-m", "scripts.cli", "serve", str(index), "--port", "0", *flags]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         found = re.search(r"http://[^/]*:(\d+)/", process.stdout.readline())

@@ -1,4 +1,5 @@
 from .config import PrecomputeConfig as PrecomputeConfig
+from .config import Shard as Shard
 from .follow import Follower as Follower
 from .follow import Seen as Seen
 from .isolated import Failed as Failed
@@ -9,4 +10,6 @@ from .one_file import extract_file as extract_file
 from .precompute import Job as Job
 from .precompute import declare_streams as declare_streams
 from .process import use_one_thread as use_one_thread
+from .result import Changes as Changes
 from .result import JobReport as JobReport
+from .result import Outcome as Outcome

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -9,6 +10,26 @@ from features.extractors import PRESETS, RunConfig
 from features.media import Limits
 
 BUILT_IN = "builtin"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Share number ``index`` of ``count``, counted from 0."""
+
+    index: int = 0
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if self.count < 1 or not 0 <= self.index < self.count:
+            raise ValueError(
+                "shard must be i/n with i from 0 to n - 1, such as 0/4, 1/4, 2/4 and 3/4; got "
+                f"{self.index}/{self.count}"
+            )
+
+    def holds(self, video: str) -> bool:
+        """Whether a file, by its path below the library's folder, belongs to this share."""
+        digest = hashlib.sha256(video.encode("utf-8", "surrogateescape")).digest()
+        return int.from_bytes(digest[:8]) % self.count == self.index
 
 
 @dataclass(frozen=True, kw_only=True)

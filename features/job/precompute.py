@@ -60,6 +60,8 @@ class Job:
         on_compared: OnFile = lambda *_: None,
         *,
         first_look: bool = False,
+        cores: int | None = None,
+        run: str = "",
     ) -> None:
         """Prepare the store and list the files that lack streams; of `redo`, all that the library has.
 
@@ -67,8 +69,9 @@ class Job:
         cannot be used, the store does not take these streams, or another job is extracting them.
         ``on_compared``: called after each file that was read to see whether it has changed, as of `find_changes`.
         ``first_look``: read one frame a clip; the store takes no streams of whole clips.
+        ``cores``: that it may use; default: all. ``run``: as of `Work`.
         """
-        self.config, self.directory, self.first_look = config, directory, first_look
+        self.config, self.directory, self.first_look, self._cores = config, directory, first_look, cores
         self._writer: StoreWriter | None = None
         self.specs = tuple(resolve(word) for word in config.words)
         self.extractors = {spec.stream: make_extractor(spec, config.run) for spec in self.specs}
@@ -85,7 +88,7 @@ class Job:
             failed = set(store.rows["video"][are_failures(store.rows)]) - self.changes.changed
         self.tasks = [FileTask(library.root, video, missing[video]) for video in missing if video not in failed]
         streams_of = {task.video: task.streams for task in self.tasks}
-        self.work = Work(set().union(*streams_of.values()), list(streams_of))
+        self.work = Work(set().union(*streams_of.values()), list(streams_of), run)
         if store is not None and self.tasks:
             self.work.refuse_running(directory)  # before models are loaded
         if missing or store is None or not done.keys() <= store.manifest.streams.keys():
@@ -136,6 +139,7 @@ class Job:
     def _workers(self) -> int:
         """How many processes decode."""
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        cores = self._cores or cores
         device = self.config.run.device if any(each.shared for each in self.extractors.values()) else ""
         if device == "auto":
             import torch

@@ -138,6 +138,11 @@ class JobReport:
     seconds_so_far: float = 0.0  # of video, in these
     retried: int = 0  # times that a file was put back, to be tried again
 
+    @property
+    def todo(self) -> int:
+        """How many files are to be extracted."""
+        return self.files - self.already - self.skipped
+
     def add(self, outcome: Outcome) -> None:
         """Count one file."""
         self.outcomes.append(outcome)

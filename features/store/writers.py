@@ -3,10 +3,11 @@
     .store.json.lock         held briefly: while store.json or a list of checksums changes, and while a writer
                              starts or ends
     writers/<writer>.lock    held while a job runs; the system releases it when its process ends
-    writers/<writer>.json    what that job makes: {"streams": names, "videos": 16 hexadecimal digits each}
+    writers/<writer>.json    what that job makes: {"streams": names, "videos": 16 digits each, "run": id}
 
 Jobs that make different streams, or streams of different videos, fill one store together. Of two that would make
-the same, the second is refused.
+the same, the second is refused, unless both are parts of one run on a cluster: then the first was on a node that
+the cluster has lost. If that node lives on, unseen, clips are written twice, which is the same as once.
 """
 
 from __future__ import annotations
@@ -34,10 +35,11 @@ class Work(NamedTuple):
 
     streams: Collection[str]
     videos: Collection[str]
+    run: str = ""  # of a part of a run on a cluster, its id: it takes over what a lost part of it did
 
     def note(self, path: Path) -> None:
         """Write it for other jobs to read."""
-        content = {"streams": sorted(self.streams), "videos": "".join(map(_digits, self.videos))}
+        content = {"streams": sorted(self.streams), "videos": "".join(map(_digits, self.videos)), "run": self.run}
         write_whole(path, json.dumps(content).encode())
 
     def shared(self, path: Path) -> tuple[str, str] | None:
@@ -45,6 +47,8 @@ class Work(NamedTuple):
         try:
             content = read_json(path, MOST_BYTES)
             streams, digits = set(content["streams"]) & set(self.streams), str(content["videos"])
+            if self.run and content.get("run") == self.run:  # a lost node may seem to hold its locks for minutes
+                return None
         except (OSError, ValueError, LookupError, TypeError):  # no file: that job has not said what it does
             return None
         theirs = {digits[place : place + DIGITS] for place in range(0, len(digits), DIGITS)}

@@ -81,7 +81,7 @@ class Place:
 
     @property
     def texts(self) -> Path:
-        """Where this machine keeps text sides of indexes in databases (index/text_side.py)."""
+        """Where this machine keeps text sides of indexes in databases: in the user's cache directory."""
         cache = os.environ.get("XDG_CACHE_HOME", "")
         return (Path(cache) if os.path.isabs(cache) else Path.home() / ".cache") / "mee" / "texts"
 

@@ -12,21 +12,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, final
 
-from index.postgres.connection import Place, sentences
+from index.postgres.connection import Place
 from index.postgres.database import Database
 from index.postgres.mirror import Mirror
 from index.scanners import Settings
-from index.storage import (
-    INDEX_FILE,
-    Entries,
-    IndexWriter,
-    Origin,
-    Recall,
-    Snapshot,
-    discard,
-    text_name,
-    whole_folder,
-)
+from index.storage import Entries, Origin, Recall, Snapshot, discard, text_name, whole_folder
 from mee.errors import InputError
 from mee.files import make_folder
 from mee.layout import Layout, Scale
@@ -35,6 +25,8 @@ from mee.layout import Layout, Scale
 @final
 class DatabaseWriter:
     """A context manager; made by `create` or `open`."""
+
+    published = True  # readers see at once what is put
 
     def __init__(self, database: Database) -> None:
         self._database, self._mirror, self._stack = database, Mirror(database), ExitStack()
@@ -121,21 +113,3 @@ class DatabaseWriter:
         with whole_folder(folder) as aside:
             write(aside)
             discard(folder)
-
-
-def holds_index(place: Path | Place) -> bool:
-    """Whether there is an index, damaged or not.
-
-    Raises:
-        InputError: the database does not answer, or the index there is of another version.
-    """
-    if isinstance(place, Path):
-        return (place / INDEX_FILE).exists()
-    with place.connect() as connection, sentences(place):
-        found = connection.execute("SELECT to_regclass('mee_index')").fetchone()
-        return found is not None and found[0] is not None
-
-
-def writers_at(place: Path | Place) -> Any:
-    """What writes an index there: IndexWriter, or DatabaseWriter with the same methods."""
-    return IndexWriter if isinstance(place, Path) else DatabaseWriter

@@ -68,16 +68,10 @@ class Clips:
 
 @final
 class Bank:
-    """Clips with a stream, evenly spaced over an index, by which similarities are measured."""
+    """Clips with a stream, some of an index by chance, by which similarities are measured."""
 
     def __init__(self, video_index: VideoIndex) -> None:
-        partitions = video_index.partitions(None)
-        ends = np.cumsum([partition.count for partition in partitions], dtype=np.int64)
-        chosen = np.unique(np.linspace(0, ends[-1] - 1, BANK).astype(np.int64)) if len(ends) else ends
-        places: list[tuple[int, int]] = []
-        for partition, end in zip(partitions, ends):
-            its = chosen[(end - partition.count <= chosen) & (chosen < end)] - (end - partition.count)
-            places += [(partition.segment, row) for row in partition.rows[partition.found[its]].tolist()]
+        places = video_index.snapshot.sample[:BANK]
         self.clips = clips = Clips(video_index, places)
         self.having = clips.there.mean(0) if places else np.zeros(len(video_index.layout.names))  # (M,) p
         two = clips.there[:, None] & clips.there & ~np.eye(len(places), dtype=bool)[..., None]

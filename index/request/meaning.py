@@ -105,7 +105,7 @@ class Meaning:
             return Queries.stacked(plain), Queries.stacked(text)
         whole = self.text.encode(sentences)
         scaled = self.video_index.scaled(whole)
-        for row, sentence in enumerate(sentences[:HELD]):
+        for row, sentence in enumerate(() if self.video_index.missing else sentences[:HELD]):
             held.pop(sentence, None)
             held[sentence] = whole.part(np.array([row])), scaled.part(np.array([row]))
         for sentence in list(held)[:-HELD]:

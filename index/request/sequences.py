@@ -41,6 +41,8 @@ ROUNDED = 1e-9  # above what is lost where scores are added up in another order
 LISTED = 16  # clips in a list for each video that is wanted
 WIDER = 8  # times as many in the next lists
 LOOKED, MORE = 8, 8  # videos looked at first, for each one that is wanted; times more the next time
+# of a video: -s(v), v, segments and rows of their tables of its moments, and their scores
+Chain = tuple[float, str, list[tuple[int, int]], list[float]]
 ORDER = [(name, "ascending") for name in ("video", "start_s", "end_s", "clip_id")]
 
 
@@ -57,6 +59,26 @@ def best_sequences(
         where: which clips may be found, as of `VideoIndex.rank`.
     """
     index.snapshot.check()
+    found = (sequences_of if index.remote is None else index.remote.sequences)(index, queries, request, where)
+    if not found:
+        return []
+    segments, moments = index.snapshot.segments, np.array([its[3] for its in found], np.float32).T
+    places = [
+        segments[number].place(row) for by_part in zip(*(its[2] for its in found)) for number, row in by_part
+    ]
+    partitions, rows = zip(*filter(None, places))
+    ranked = Ranked(
+        partitions, moments, np.arange(len(rows)).reshape(moments.shape), np.reshape(rows, moments.shape)
+    )
+    by_time = zip(*hits_of(ranked, queries, index, plain=request.plain))
+    return [
+        VideoHits(rank, video, -score, tuple(replace(hit, rank=n) for n, hit in enumerate(hits, start=1)))
+        for rank, ((score, video, *_), hits) in enumerate(zip(found, by_time), start=1)
+    ]
+
+
+def sequences_of(index: VideoIndex, queries: Queries, request: Request, where: Masks | None = None) -> list[Chain]:
+    """The same by where their moments are, scored here."""
     for wider in (WIDER**n for n in count()):
         partitions = index.partitions(where)
         if not partitions:
@@ -76,7 +98,7 @@ def best_sequences(
             break
         if wider == 1:
             where = both(where, search.possible())
-    return search.hits(queries)
+    return search.best()
 
 
 @dataclass(frozen=True)
@@ -251,25 +273,15 @@ class _Search:
             self.scores[clips.video] = clips.by_video(clips.chains(sure)[0]) / len(most)
         self.looked.append((clips, sure))
 
-    def hits(self, queries: Queries) -> list[VideoHits]:
+    def best(self) -> list[Chain]:
         """The best videos."""
-        found: list[tuple[float, str, list[int], list[float]]] = []
+        found: list[Chain] = []
         for clips, scores in self.looked:
             found += self._chains(clips, scores)
-        found = sorted(found)[: self.request.top]
-        if not found:
-            return []
-        place, moments = np.array([one[2] for one in found]).T, np.array([one[3] for one in found], np.float32).T
-        number = self._number(place)
-        ranked = Ranked(self.partitions, moments, number, place - self.first[number])
-        by_time = zip(*hits_of(ranked, queries, self.index, plain=self.request.plain))
-        return [
-            VideoHits(rank, video, -score, tuple(replace(hit, rank=n) for n, hit in enumerate(hits, start=1)))
-            for rank, ((score, video, *_), hits) in enumerate(zip(found, by_time), start=1)
-        ]
+        return sorted(found)[: self.request.top]
 
-    def _chains(self, clips: _Clips, scores: Doubles) -> Iterator[tuple[float, str, list[int], list[float]]]:
-        """-s(v), v, and where its moments are, with their scores, of those of the best videos that are here."""
+    def _chains(self, clips: _Clips, scores: Doubles) -> Iterator[Chain]:
+        """Of those of the best videos that are here."""
         sums, wanted = clips.chains(scores), self.wanted
         for n in np.flatnonzero(self.scores[clips.video] >= max(wanted, np.finfo(np.float64).min)).tolist():
             chain, some = [], clips.first[n : n + 2]
@@ -278,4 +290,7 @@ class _Search:
                 some = clips.follow[chain[-1]]
             video = clips.video[n]
             moments = scores[np.arange(len(chain)), chain].tolist()
-            yield -float(self.scores[video]), self.names[video], clips.place[chain].tolist(), moments
+            place = clips.place[chain]
+            segments = [self.partitions[number].segment for number in self._number(place).tolist()]
+            places = [*zip(segments, self.row[place].tolist())]
+            yield -float(self.scores[video]), self.names[video], places, moments

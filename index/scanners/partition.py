@@ -35,6 +35,10 @@ class WordRows:
         """values: (R, E), memory-mapped or in memory; starts: (C + 1,) first rows of C clips, which have some."""
         self.values, self.starts = values, starts
 
+    def of(self, clip: int) -> Floats:
+        """The vectors of a clip."""
+        return self.values[self.starts[clip] : self.starts[clip + 1]]
+
     def best(self, queries: Floats, clips: Rows) -> Floats:
         """(Q, E) queries and (N,) clips, rising -> (Q, N) largest products, in float32; NaN where damaged."""
         found = np.empty((len(queries), len(clips)), np.float32)

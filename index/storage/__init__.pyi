@@ -10,6 +10,7 @@ from .entries import kept_column as kept_column
 from .entries import pattern_of as pattern_of
 from .entries import together as together
 from .manifest import INDEX_FILE as INDEX_FILE
+from .manifest import SHARDS_FILE as SHARDS_FILE
 from .manifest import TEXT_FACTS as TEXT_FACTS
 from .manifest import Manifest as Manifest
 from .manifest import Origin as Origin
@@ -26,7 +27,11 @@ from .segment import packed_of as packed_of
 from .segment import scanner_name as scanner_name
 from .segment import shape_of as shape_of
 from .segment import words_of as words_of
-from .shards import SHARDS_FILE as SHARDS_FILE
+from .sharded import ShardsWriter as ShardsWriter
+from .sharded import create_writer as create_writer
+from .sharded import has_index as has_index
+from .sharded import open_writer as open_writer
+from .shards import MOST_SHARDS as MOST_SHARDS
 from .shards import shard_folders as shard_folders
 from .shards import share_of as share_of
 from .snapshot import Changed as Changed

@@ -32,7 +32,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from index.scanners import LARGEST_NORM
-from index.storage.table import NEEDED, OPTIONAL, STANDARD, WORDS, Words
+from index.storage.table import NEEDED, OPTIONAL, STANDARD, WORDS, Words, arranged
 from mee.layout import Layout, Pattern
 
 if TYPE_CHECKING:
@@ -93,6 +93,17 @@ class Entries:
         available[: len(gallery.clip_ids)] = gallery.video.available.cpu().numpy()
         given = {name: _words(gallery, name, (words or {})[name]) for name in layout.words}
         return cls(pa.table(columns), packed, available, given).checked(layout)
+
+    def part(self, rows: NDArray[np.int64]) -> Entries:
+        """Some of the clips."""
+        if len(rows) == len(self):
+            return self
+        new, words = np.full(len(self), -1), {}
+        new[rows] = np.arange(len(rows))
+        for name, its in self.words.items():
+            table, _, row = arranged([(its, new)])
+            words[name] = Words(table, its.values[row])
+        return Entries(self.table.take(pa.array(rows)), self.packed[rows], self.available[rows], words)
 
     def checked(self, layout: Layout, *, offsets: bool = False) -> Entries:
         """Check that an index can keep all of it, and cast the columns; offsets: clips with a stream need one.

@@ -53,13 +53,16 @@ from mee.files import check_folder, entry, is_bare, parse_json, read_file, read_
 from mee.layout import Layout, Scale
 
 FORMAT = 8
-INDEX_FILE, SEGMENTS, LOCK = "index.json", "segments", "lock"
+INDEX_FILE, SHARDS_FILE, SEGMENTS, LOCK = "index.json", "shards.json", "segments", "lock"
 CHECKSUM, TEXT_FACTS = "sha256", "text.json"
 NUMBER = "[0-9]{6,15}"
 REMOVED = rf"removed-{NUMBER}-{NUMBER}\.npy"
 TEXT = "text-[0-9a-f]{12}"
 KNOWN = re.compile(rf"segments/{NUMBER}|{REMOVED}|{TEXT}")  # what a manifest may name
-ASIDE = re.compile(rf"segments/\.{NUMBER}|\.{TEXT}|\.(index\.json|{REMOVED})\.\d+")  # not renamed yet
+SHARD = re.compile(
+    r"shard-(0|[1-9]\d{0,2})(?:-([1-9]\d{0,8}))?"
+)  # its number and version (index/storage/shards.py)
+ASIDE = re.compile(rf"segments/\.{NUMBER}|\.{TEXT}|\.((index|shards)\.json|{REMOVED})\.\d+")  # not renamed yet
 EXPERT = re.compile("[A-Za-z0-9_-]{1,64}")
 MOST_EXPERTS, MOST_COLUMNS, MOST_NUMBER = 64, 1 << 16, 10**14  # of a vector; generation, and other numbers
 Facts = TypeVar("Facts")
@@ -316,35 +319,41 @@ def typed(kind: type[Facts], content: Mapping[str, Any]) -> Facts:
     return kind(**content)
 
 
-def parts_in(directory: Path) -> set[str]:
-    """Names of all segments, removed files and text sides there, whether or not a manifest names them."""
-    return {name for name in _names(directory) if KNOWN.fullmatch(name)}
+def parts_in(directory: Path, *, shards: bool = True) -> set[str]:
+    """Names of all segments, removed files, text sides and shards there, whether or not anything names them."""
+    return {name for name in _names(directory) if KNOWN.fullmatch(name) or (shards and is_shard(directory / name))}
 
 
-def is_foreign(directory: Path) -> bool:
+def is_shard(folder: Path) -> bool:
+    """Whether a folder in an index is a shard of it by its name and by what it holds."""
+    named = SHARD.fullmatch(folder.name) and folder.is_dir() and not folder.is_symlink()
+    return bool(named) and not is_foreign(folder, shards=False)
+
+
+def is_foreign(directory: Path, *, shards: bool = True) -> bool:
     """Whether a directory holds something that is neither an index, damaged or not, nor the start of one."""
-    parts, names = parts_in(directory), set(_names(directory))
+    parts, names = parts_in(directory, shards=shards), set(_names(directory))
     if INDEX_FILE in names:
         try:
             content = read_json(directory / INDEX_FILE)
             return not (isinstance(content, dict) and {"format", "layout", "origin"} <= content.keys())
         except (OSError, ValueError):
             return not parts and not names >= {LOCK, SEGMENTS}
-    return any(name not in {*parts, LOCK, SEGMENTS} and not ASIDE.fullmatch(name) for name in names)
+    known = {*parts, LOCK, SEGMENTS, *([SHARDS_FILE] if shards else [])}
+    return any(name not in known and not ASIDE.fullmatch(name) for name in names)
 
 
 def last_number(directory: Path) -> int:
     """The highest number in a name; 0 where there is none."""
-    parts = (name for name in parts_in(directory) if not re.fullmatch(TEXT, name))
+    parts = (name for name in parts_in(directory, shards=False) if not re.fullmatch(TEXT, name))
     found = (int(number) for name in parts for number in re.findall(NUMBER, name))
     return max((number for number in found if number < MOST_NUMBER), default=0)
 
 
 def clear(directory: Path, kept: Collection[str]) -> None:
-    """Delete segments, removed files, text sides and what is not renamed yet, but for the kept; needs the lock."""
-    for name in _names(directory):
-        if (KNOWN.fullmatch(name) and name not in kept) or ASIDE.fullmatch(name):
-            discard(directory / name)
+    """Delete what `parts_in` names and what is not renamed yet, but for the kept; needs the lock."""
+    for name in parts_in(directory) - set(kept) | set(filter(ASIDE.fullmatch, _names(directory))):
+        discard(directory / name)
 
 
 def _names(directory: Path) -> Iterator[str]:

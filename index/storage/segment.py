@@ -97,6 +97,10 @@ class Segment:
         rows = self.table.rows_of(clip_ids)
         return rows if self.live is None else rows[self.live[rows]]
 
+    def ids(self, clip_ids: Sequence[str]) -> list[str]:
+        """Those of some clips that count here."""
+        return self.table.ids(self.live_rows(clip_ids))
+
     def live_table(self) -> pa.Table:
         """The rows that count."""
         return self.table.arrow if self.live is None else self.table.arrow.filter(pa.array(self.live))

@@ -74,6 +74,11 @@ class Snapshot:
         names = pa.chunked_array([chunk for column in columns for chunk in column.chunks], pa.string()).unique()
         return names.to_pylist(), [np.asarray(pc.index_in(column, names)).astype(np.int64) for column in columns]
 
+    @property
+    def folders(self) -> list[Path]:
+        """Of each segment the directory of its index, or shard; none of one in memory."""
+        return [shard.source[0] for shard in self.shards or (self,) if shard.source for _ in shard.segments]
+
     def check(self) -> None:
         """Check that no file was cut since it was mapped."""
         for segment in self.segments:
@@ -122,19 +127,36 @@ class Snapshot:
             vectors[some[:, None], columns] = partition.vectors[own[some], : len(columns)]
             for m, (words, clips) in partition.words.items():
                 for n, clip in zip(some, clips[own[some]]):
-                    mean = words.values[words.starts[clip] : words.starts[clip + 1]].mean(0, dtype=np.float64)
+                    mean = words.of(clip).mean(0, dtype=np.float64)
                     vectors[n, self.layout.slices[m]] = mean / max(float(np.linalg.norm(mean)), TINY)
         return vectors, there
+
+    @cached_property
+    def sample(self) -> list[tuple[int, int]]:
+        """Places, as of `find`, of at most SAMPLE clips that can be found, those whose ids have the least hashes.
+
+        So it is the same, and in the same order, however clips lie in segments and shards.
+        """
+        if not self.partitions:
+            return []
+        rows = [each.rows[each.found] for each in self.partitions]
+        hashes = [self.segments[each.segment].table.hashes[its] for each, its in zip(self.partitions, rows)]
+        found, row = np.concatenate(hashes), np.concatenate(rows)
+        segment = np.repeat([each.segment for each in self.partitions], [*map(len, rows)])
+        last = min(SAMPLE, len(found)) - 1
+        few = np.flatnonzero(found <= np.partition(found, last)[last])
+        places = list(zip(segment[few].tolist(), row[few].tolist()))
+        names = [self.segments[number].table.ids(np.array([at]))[0] for number, at in places]
+        order = sorted(range(len(few)), key=lambda n: (found[few[n]], names[n]))
+        return [places[n] for n in order[:SAMPLE]]
 
     @cached_property
     def centre(self) -> Floats:
         """(E,) about the mean vector of the clips that have a stream, by experts; shorter where they are few.
 
-        Of SAMPLE clips, evenly spread: sum / (their number + FEW), so that of few clips little is taken off.
+        Of a sample: sum / (their number + FEW), so that of few clips little is taken off.
         """
-        step = max(1, len(self) // SAMPLE)
-        places = [(each.segment, int(row)) for each in self.partitions for row in each.rows[each.found[::step]]]
-        vectors, there = self.vectors(places)
+        vectors, there = self.vectors(self.sample)
         counts = np.repeat(there.sum(0) + FEW, self.layout.sizes)
         return np.asarray(vectors.sum(0, dtype=np.float64) / counts, dtype=np.float32)
 
@@ -172,9 +194,7 @@ def read_snapshot(directory: Path) -> Snapshot:
     Raises:
         InputError: there is no index, it is damaged, or it is of another version.
     """
-    if folders := shard_folders(directory):
-        return _joined(directory, [_read(folder, None) for folder in folders])
-    return _read(directory, None)
+    return _opened(directory, {})
 
 
 def refreshed(snapshot: Snapshot) -> Snapshot:
@@ -185,22 +205,33 @@ def refreshed(snapshot: Snapshot) -> Snapshot:
     """
     if snapshot.source is None:
         return snapshot if snapshot.again is None else snapshot.again()
-    directory = snapshot.source[0]
-    if not snapshot.shards:
-        return _read(directory, snapshot)
-    known = {shard.source[0]: shard for shard in snapshot.shards if shard.source}
-    shards = [refreshed(known[it]) if it in known else _read(it, None) for it in shard_folders(directory)]
-    return snapshot if shards == [*snapshot.shards] else _joined(directory, shards)
+    known = {shard.source[0]: shard for shard in snapshot.shards or (snapshot,) if shard.source}
+    now = _opened(snapshot.source[0], known)
+    same = now.source == snapshot.source and len(now.shards) == len(snapshot.shards)
+    return snapshot if same else now
 
 
-def _joined(directory: Path, shards: Sequence[Snapshot]) -> Snapshot:
-    """The shards of an index as one snapshot.
+def _opened(directory: Path, known: Mapping[Path, Snapshot]) -> Snapshot:
+    for _ in range(TRIES):
+        folders = shard_folders(directory)
+        try:
+            if not folders:
+                return read_single(directory, known.get(directory))
+            return joined_shards(directory, [read_single(folder, known.get(folder)) for folder in folders])
+        except InputError:
+            if shard_folders(directory) == folders:  # else all were made again
+                raise
+    raise _changing(directory)
+
+
+def joined_shards(directory: Path, shards: Sequence[Snapshot], *, agree: bool = True) -> Snapshot:
+    """The shards of an index as one snapshot; agree: check that they belong together.
 
     Raises:
-        InputError: they do not belong together.
+        InputError: they do not.
     """
     first = shards[0]
-    for shard in shards:
+    for shard in shards if agree else ():
         assert shard.source is not None
         for name in ("layout", "offsets", "scale", "settings"):
             if getattr(shard, name) != getattr(first, name):
@@ -210,14 +241,15 @@ def _joined(directory: Path, shards: Sequence[Snapshot]) -> Snapshot:
                 )
         if shard.origin.model_fingerprint != first.origin.model_fingerprint:
             raise InputError(f"'{shard.source[0]}' was made with another model than the other shards")
-    source = directory, b"".join(shard.source[1] for shard in shards if shard.source)
+    source = directory, b"".join(bytes(shard.source[0]) + shard.source[1] for shard in shards if shard.source)
     whole = replace(
         first, generation=sum(shard.generation for shard in shards), source=source, shards=tuple(shards)
     )
     return whole.with_segments([*chain.from_iterable(shard.segments for shard in shards)])
 
 
-def _read(directory: Path, known: Snapshot | None) -> Snapshot:
+def read_single(directory: Path, known: Snapshot | None = None) -> Snapshot:
+    """As `read_snapshot`, of an index that is not in shards; known: as it was."""
     manifest, text = read_manifest(directory)
     for _ in range(TRIES):
         if known is not None and known.source == (directory, text):
@@ -228,7 +260,11 @@ def _read(directory: Path, known: Snapshot | None) -> Snapshot:
             before, (manifest, text) = text, read_manifest(directory)
             if text == before:  # else the writer replaced it, and deleted files that it named
                 raise
-    raise InputError(f"the index at '{directory}' changes faster than it can be opened; try again later")
+    raise _changing(directory)
+
+
+def _changing(directory: Path) -> InputError:
+    return InputError(f"the index at '{directory}' changes faster than it can be opened; try again later")
 
 
 def open_segments(directory: Path, manifest: Manifest, known: Snapshot | None = None) -> list[Segment]:

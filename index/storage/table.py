@@ -37,6 +37,8 @@ STANDARD = {**NEEDED, "pattern": pa.string(), **OPTIONAL}  # of a table of clips
 FEW = 64  # rows that are read one by one
 PASS = 100  # rows of a sorted table that are scanned in the time that one clip is looked up
 MAGIC = b"ARROW1\0\0"
+HASHED, LONGEST = 1 << 14, 1024  # texts hashed at a time: they stay in the cache; bytes of a text that count
+MURMUR, KEPT = np.uint64(0xC6A4A7935BD1E995), np.array([(1 << 8 * n) - 1 for n in range(9)], np.uint64)
 KINDS = (pa.string(), pa.float64(), pa.int64(), pa.bool_(), pa.null())  # of columns
 WORDS = {"clip": pa.int64(), "start_s": pa.float64(), "end_s": pa.float64(), "words": pa.string()}
 # of scripts without spaces between words, each letter is one
@@ -64,6 +66,11 @@ class ClipTable:
             return [self._ids[row].as_py() for row in rows.tolist()]
         found: list[str] = self._ids.take(pa.array(rows)).to_pylist()
         return found
+
+    @cached_property
+    def hashes(self) -> NDArray[np.uint64]:
+        """(N,) a hash of each clip's id, of the first bytes of very long ones."""
+        return np.concatenate([np.empty(0, np.uint64), *map(_hashes, self._ids.chunks)])
 
     def find(self, clip_id: str) -> int | None:
         """The row of a clip."""
@@ -193,6 +200,28 @@ def _read(
         if table[name].null_count or not all(np.isfinite(_values(each, np.float64)).all() for each in chunks):
             raise ValueError(f"a clip has no {'finite ' if numbers else ''}{name}")
     return table
+
+
+def _hashes(texts: pa.Array) -> NDArray[np.uint64]:
+    """(N,) hashes of texts without nulls, by steps as of MurmurHash64A (Appleby), 8 bytes at a time."""
+    found = np.empty(len(texts), np.uint64)
+    offsets = np.frombuffer(
+        texts.buffers()[1] if len(texts) else bytes(4), np.int32, len(texts) + 1, 4 * texts.offset
+    )
+    for first in range(0, len(texts), HASHED):
+        ends = offsets[first : first + HASHED + 1].astype(np.int64)
+        content = np.frombuffer(texts.buffers()[2] or b"", np.uint8)[ends[0] : ends[-1]]
+        content = np.concatenate([content, np.zeros(8, np.uint8)])
+        words = np.ndarray((len(content) - 7,), "<u8", content, strides=(1,))
+        start, size = ends[:-1] - ends[0], np.diff(ends)
+        hashes = size.astype(np.uint64)
+        for at in range(0, min(LONGEST, int(size.max())), 8):
+            left = np.clip(size - at, 0, 8)
+            mixed = (hashes ^ (words[np.minimum(start + at, len(words) - 1)] & KEPT[left])) * MURMUR
+            hashes = np.where(left > 0, mixed ^ (mixed >> np.uint64(47)), hashes)
+        hashes *= MURMUR
+        found[first : first + HASHED] = hashes ^ (hashes >> np.uint64(32))
+    return found
 
 
 def _has(message: pa.Message, number: int) -> bool:

@@ -6,7 +6,7 @@ Opening finds damage of names, sizes and shapes; only this finds a wrong byte in
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from index.scanners import Floats
-from index.storage.checksums import check_file
+from index.storage.checksums import FileFacts, check_file
 from index.storage.entries import NORM, code_of
-from index.storage.manifest import Manifest, damaged, read_manifest, read_text_facts, reading, text_name
+from index.storage.manifest import Manifest, Origin, damaged, read_manifest, read_text_facts, reading, text_name
 from index.storage.merge import BLOCK
 from index.storage.segment import (
     TABLE,
@@ -29,7 +29,8 @@ from index.storage.segment import (
     vectors_name,
     words_names,
 )
-from index.storage.snapshot import open_segments
+from index.storage.shards import shard_folders
+from index.storage.snapshot import open_segments, read_snapshot
 from mee.errors import InputError
 
 Progress = Callable[[int, int], None]  # bytes read, of how many
@@ -43,6 +44,20 @@ def verify_index(directory: Path, progress: Progress | None = None) -> list[str]
     Raises:
         InputError: there is no index, or its manifest cannot be read.
     """
+    if not (folders := shard_folders(directory)):
+        return _verified(directory, progress)
+    found = [finding for folder in folders for finding in _verified(folder, progress)]
+    try:
+        if not found:
+            snapshot = read_snapshot(directory)
+            found = [*_checked([*_text(directory, snapshot.origin)], None), *_twice(directory, snapshot.segments)]
+    except InputError as error:
+        found.append(str(error))
+    return found
+
+
+def _verified(directory: Path, progress: Progress | None) -> list[str]:
+    """Of an index that is not in shards."""
     while True:
         manifest, text = read_manifest(directory)
         found = [*_checksums(directory, manifest, progress)] or [*_contents(directory, manifest)]
@@ -61,12 +76,21 @@ def _checksums(directory: Path, manifest: Manifest, progress: Progress | None) -
                 read_removed(directory, ref.removed, facts.clips)
         except InputError as error:
             yield str(error)
-    text = directory / text_name(manifest.origin)
-    if os.path.lexists(text):
-        try:
-            files += read_text_facts(text)[1].items()
-        except InputError as error:
-            yield str(error)
+    try:
+        files += _text(directory, manifest.origin)
+    except InputError as error:
+        yield str(error)
+    yield from _checked(files, progress)
+
+
+def _text(directory: Path, origin: Origin) -> Iterable[tuple[Path, FileFacts]]:
+    """The files of the text side beside an index, if there is one."""
+    text = directory / text_name(origin)
+    return read_text_facts(text)[1].items() if os.path.lexists(text) else ()
+
+
+def _checked(files: Sequence[tuple[Path, FileFacts]], progress: Progress | None) -> Iterator[str]:
+    """Which files are not what was written."""
     done, total = 0, sum(about[0] for _, about in files)
     for path, about in files:
         try:
@@ -93,11 +117,16 @@ def _contents(directory: Path, manifest: Manifest) -> Iterator[str]:
     ]
     yield from wrong
     if not wrong:
-        tables = [segment.live_table()["clip_id"] for segment in segments]
-        counts = pc.value_counts(pa.chunked_array(tables, type=pa.string()))
-        several = counts.filter(pc.greater(counts.field("counts"), 1))
-        if len(several):
-            yield str(damaged(directory, f"clip '{several[0]['values']}' is in it twice"))
+        yield from _twice(directory, segments)
+
+
+def _twice(directory: Path, segments: Sequence[Segment]) -> Iterator[str]:
+    """Whether a clip counts twice."""
+    tables = [segment.live_table()["clip_id"] for segment in segments]
+    counts = pc.value_counts(pa.chunked_array(tables, type=pa.string()))
+    several = counts.filter(pc.greater(counts.field("counts"), 1))
+    if len(several):
+        yield str(damaged(directory, f"clip '{several[0]['values']}' is in it twice"))
 
 
 def _segment(folder: Path, segment: Segment, manifest: Manifest) -> Iterator[str]:

@@ -28,6 +28,7 @@ from index.storage.manifest import (
     INDEX_FILE,
     LOCK,
     SEGMENTS,
+    SHARDS_FILE,
     Manifest,
     Origin,
     Recall,
@@ -80,10 +81,10 @@ class IndexWriter:
             InputError: the directory holds something else, or an index and `overwrite` is False, or another
                 process writes it.
         """
-        _check_place(directory, overwrite=overwrite)
+        check_place(directory, overwrite=overwrite)
         make_folder(directory)
-        with _locked(directory) as lock:
-            _check_place(directory, overwrite=overwrite)  # again: from here on no other process writes it
+        with locked(directory) as lock:
+            check_place(directory, overwrite=overwrite)  # again: from here on no other process writes it
             hidden = parts_in(directory) if overwrite else None
             if hidden is None:
                 clear(directory, ())
@@ -103,7 +104,7 @@ class IndexWriter:
             InputError: there is no index, it is damaged, or another process writes it.
         """
         read_manifest(directory)
-        with _locked(directory) as lock:
+        with locked(directory) as lock:
             writer = cls(directory, lock, read_manifest(directory)[0], None)
             writer._clear()
             return writer
@@ -194,12 +195,12 @@ class IndexWriter:
 
     def put_text(self, write: Callable[[Path], None]) -> None:
         """Keep the model's text side beside the index, as `write` fills its folder."""
-        folder = self._directory / text_name(self._manifest.origin)
-        if folder.name not in self._manifest.files:
-            raise InputError(f"'{self._manifest.origin.model_fingerprint}' is no fingerprint of a model")
-        with whole_folder(folder) as aside:
-            write(aside)
-            discard(folder)
+        put_text(self._directory, self._manifest.origin, write)
+
+    @property
+    def published(self) -> bool:
+        """Whether readers see what is put; else they see an index that is going to be replaced, or none."""
+        return self._hidden is None
 
     def close(self) -> None:
         """Merge small segments, let readers see an index that replaces another, and let others write."""
@@ -209,6 +210,7 @@ class IndexWriter:
                     self._merge()
                     if self._hidden is not None:
                         self._replace(self._manifest, self.snapshot, publish=True)
+                        (self._directory / SHARDS_FILE).unlink(missing_ok=True)  # those were searched until now
                         self._clear()
             finally:
                 self._release()
@@ -284,8 +286,18 @@ class IndexWriter:
             clear(self._directory, self._manifest.files | (self._hidden or set()))
 
 
+def put_text(directory: Path, origin: Origin, write: Callable[[Path], None]) -> None:
+    """Keep the text side of an index's model beside it, as `write` fills its folder."""
+    folder = directory / text_name(origin)
+    if folder.name == text_name(replace(origin, model_fingerprint="")):  # of no model
+        raise InputError(f"'{origin.model_fingerprint}' is no fingerprint of a model")
+    with whole_folder(folder) as aside:
+        write(aside)
+        discard(folder)
+
+
 @contextmanager
-def _locked(directory: Path) -> Iterator[FileLock]:
+def locked(directory: Path) -> Iterator[FileLock]:
     """Take the writer's lock, and keep it unless there is an error; the system frees it when the process ends."""
     path = directory / LOCK
     if os.path.lexists(path):
@@ -315,12 +327,14 @@ def _holder(path: Path) -> str:
         return ""
 
 
-def _check_place(directory: Path, *, overwrite: bool) -> None:
+def check_place(directory: Path, *, overwrite: bool) -> None:
+    """Refuse to make an index in a directory that holds something else, or one that is not to be overwritten."""
     if not os.path.lexists(directory):
         return
     if not directory.is_dir() or is_foreign(directory):
         raise InputError(f"'{directory}' exists and is not an index; choose another place")
-    if os.path.lexists(directory / INDEX_FILE):
-        regular_size(directory / INDEX_FILE)
-        if not overwrite:
-            raise InputError(f"there is an index at '{directory}' already; --overwrite replaces it")
+    for file in (directory / INDEX_FILE, directory / SHARDS_FILE):
+        if os.path.lexists(file):
+            regular_size(file)
+            if not overwrite:
+                raise InputError(f"there is an index at '{directory}' already; --overwrite replaces it")

@@ -72,6 +72,8 @@ class Answer(BaseModel):
     before: str | None = Field(description="token of the page before")
     weights: dict[str, float] = Field(description="of the experts, for a clip that has all of them")
     weights_before: dict[str, float] | None = Field(None, description="without the marks, where there are some")
+    partial: bool = Field(False, description="true where shards did not answer; there only then")
+    missing_shards: list[str] = Field([], description="their names; what they have is not here")
     notes: list[str]
     hits: list[Hit] | None = Field(None, description="unless by_video or then")
     videos: list[Video] | None = Field(
@@ -201,7 +203,7 @@ REFUSALS = {
     416: "the file has no such bytes",
     421: "the server is not known by this name",
     500: "the server failed",
-    503: "too much is asked at once; Retry-After says when to ask again",
+    503: "too much is asked at once, or shards do not answer; Retry-After says when to ask again",
 }
 
 

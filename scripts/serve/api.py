@@ -20,11 +20,11 @@ from mee.errors import InputError
 from scripts.example import keep, offered
 from scripts.serve import answers, media, schema
 from scripts.serve.answers import REF, documented
-from scripts.serve.asked import key_of, name_of
+from scripts.serve.asked import TOP, key_of, name_of
 from scripts.serve.page import FILES, listed, mapped, progress_of
 from scripts.serve.progress import State
 from scripts.serve.schema import request_of, request_of_json
-from scripts.serve.service import TOP, Page
+from scripts.serve.service import Page
 
 router = APIRouter(prefix="/api")
 Result = TypeVar("Result")
@@ -101,7 +101,8 @@ def _answer(request: Request, page: Page) -> Response:
     places = {"count": page.count, "first": first, "next": page.next, "before": page.before}
     if page.weights_before:
         weights["weights_before"] = {**page.weights_before}
-    return as_json({"query": asked, **places, **weights, "notes": [*page.notes], **found})
+    partial = {"partial": True, "missing_shards": [*page.missing]} if page.missing else {}
+    return as_json({"query": asked, **places, **weights, **partial, "notes": [*page.notes], **found})
 
 
 @router.get("/map", **documented(answers.Map, 404, 503, query=True))

@@ -114,7 +114,7 @@ async def _sentence(request: Request, error: Exception) -> Response:
     elif isinstance(error, Gone):
         status = 404
     elif isinstance(error, Unavailable):
-        status, headers = 503, {"Retry-After": "5"}
+        status, headers = 503, {"Retry-After": "2"}
     return security.refusal(request.scope, status, sentence, **headers)
 
 

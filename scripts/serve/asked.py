@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from index import Facet, Hit
+from index import Facet, Hit, Request
 from index.request import MARKS as MOST
 from mee.errors import InputError
 from scripts.search import WEIGHTED
 
+TOP = 256  # hits, or videos, that are ranked for one request
+MOMENTS = 1000  # of all videos of one request
+TERMS = 16  # sentences of one request; all requests of a batch are padded to the most that one has
 STATE = ("token", "scale", "mark", "for")  # of paging and of buttons, not of the query
 ASKS = ("q", "also", "less", "like", "example", "said", "written", "good")
 CHIPS = {"also": "also", "less": "not", "then": "then", "like": "like", "example": "like the file"}
@@ -241,3 +244,18 @@ def name_of(key: str) -> str:
     except (ValueError, binascii.Error):
         raise InputError("this address names no clip; follow a link of a hit") from None
     return name
+
+
+def check_size(request: Request, size: int) -> None:
+    """Refuse what would take much longer than other requests.
+
+    Raises:
+        InputError: more is wanted than is answered here.
+    """
+    if request.top > TOP or not 1 <= size <= TOP:
+        raise InputError(f"top and size must be 1 to {TOP} here, got {request.top} and {size}")
+    if request.by_video and request.top * request.moments > MOMENTS:
+        of = f"{request.top} videos with {request.moments} moments each"
+        raise InputError(f"top x moments must be at most {MOMENTS:,} here, got {of}")
+    if len(request.sentences) > TERMS:
+        raise InputError(f"a request has at most {TERMS} sentences here, got {len(request.sentences)}")

@@ -3,6 +3,7 @@
 example:
   mee serve index/ --videos videos/
   mee serve index/ --videos videos/ --open
+  mee serve index/ --videos videos/ --ray head.example.org:6379
   mee serve index/ --videos videos/ --host 0.0.0.0 --token-file token --allow-host archive.example.org
 
 Ctrl-C stops it. Other machines can reach it only with --host and a token, which they send as Authorization:
@@ -21,7 +22,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from index import Searcher
+    from index.on_ray import Shards
 
 NEEDED = ("fastapi", "uvicorn", "jinja2")
 TOKEN = re.compile(r"[!-~]{16,1024}")
@@ -67,6 +69,10 @@ class ServeArgs:
     allow_host: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME")] = ()
     cache: Path | None = None  # folder for pictures and converted moments; default: in the user's cache directory
     cache_size: float = 2.0  # of this folder, in GB
+    # have each shard scored by an actor of a Ray cluster, of which this machine is a node: HOST:PORT of its head;
+    # alone: the cluster that runs here, or else one of this machine alone
+    ray: Annotated[tuple[()] | tuple[str] | None, arg(metavar="[ADDRESS]")] = None
+    shard_seconds: float = 5.0  # with --ray: how long a shard is waited for; the answer is then without its clips
     open: bool = False  # open the page in the browser
     model: Path | None = None  # the model, if it was moved since the index was made
     # where the model runs if the index has no text side; cuda: it runs there, and the clips are scored there
@@ -77,6 +83,10 @@ class ServeArgs:
             raise InputError(f"--port must be 0 to 65535, got {self.port}")
         if not 0.01 <= self.cache_size <= 1e6:
             raise InputError(f"--cache-size is in GB, 0.01 to 1,000,000, got {self.cache_size:g}")
+        if not 0.01 <= self.shard_seconds <= 3600:
+            raise InputError(f"--shard-seconds must be 0.01 to 3,600, got {self.shard_seconds:g}")
+        if self.ray is not None and self.device == "cuda":
+            raise InputError("--device cuda scores the clips here, and --ray elsewhere; take one of them away")
 
 
 @errors_as_sentences
@@ -97,13 +107,16 @@ def serve(args: ServeArgs) -> int:
         if place is not None and not place.is_dir():
             raise InputError(f"{flag} '{place}' is not a folder; name one that is there")
     token = _token(args.token_file) if args.token_file else None
-    with sigterm_stops(), bound(args.host, args.port, token) as listener:
+    with sigterm_stops(), bound(args.host, args.port, token) as listener, _shards(args) as shards:
         from index import Searcher
 
         gpu = pick_device("cuda") if args.device == "cuda" else None
 
         def load() -> Searcher:
-            return Searcher.load(args.index, device=gpu or args.device, model=args.model, index_device=gpu)
+            found = Searcher.load(args.index, device=gpu or args.device, model=args.model, index_device=gpu)
+            if shards is not None:
+                shards.hold(found.video_index)
+            return found
 
         searcher = load()
         from scripts.serve.app import LOOPBACK, Settings, create_app
@@ -137,6 +150,18 @@ def serve(args: ServeArgs) -> int:
     if stopped:
         raise Terminated if stopped == signal.SIGTERM else KeyboardInterrupt
     return DONE
+
+
+@contextmanager
+def _shards(args: ServeArgs) -> Iterator[Shards | None]:
+    """The actors that --ray asks for; they end with it."""
+    if args.ray is None:
+        yield None
+        return
+    from index.on_ray import Shards, connected
+
+    with connected(*args.ray), closing(Shards(args.shard_seconds)) as shards:
+        yield shards
 
 
 def need_packages(command: str) -> None:

@@ -20,6 +20,7 @@ SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 COUNTS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 METRICS: Mapping[str, tuple[str, Any, str]] = {  # name: its kind, or a histogram's upper bounds; what it is
     "mee_searches_total": ("counter", None, "Searches that were answered."),
+    "mee_partial_answers_total": ("counter", None, "Searches that were answered without a shard."),
     "mee_errors_total": ("counter", None, "Searches that were not answered, by kind."),
     "mee_batches_total": ("counter", None, "Batches that were searched."),
     "mee_batch_size": ("histogram", COUNTS, "Searches in a batch."),
@@ -30,6 +31,7 @@ METRICS: Mapping[str, tuple[str, Any, str]] = {  # name: its kind, or a histogra
     "mee_index_generation": ("gauge", None, "Generation of the index that is searched."),
     "mee_index_clips": ("gauge", None, "Clips that can be found."),
     "mee_index_stale": ("gauge", None, "1 where the index has changed and could not be read again."),
+    "mee_shards_missing": ("gauge", None, "Shards that do not answer."),
     "process_cpu_seconds_total": ("counter", None, "User and system CPU seconds."),
     "process_resident_memory_bytes": ("gauge", None, "Resident memory."),
 }

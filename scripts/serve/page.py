@@ -25,12 +25,12 @@ from index import Hit, Searcher
 from mee.errors import InputError, count, name_id
 from scripts.example import offered
 from scripts.search import APART, NOTHING
-from scripts.serve.asked import ASKS, CHIPS, Asked, chips, choices, key_of
+from scripts.serve.asked import ASKS, CHIPS, TOP, Asked, chips, choices, key_of
 from scripts.serve.media import unless_gone
 from scripts.serve.progress import FileState, Progress, State
 from scripts.serve.rendering import colours, rendered
 from scripts.serve.schema import query_of, request_of
-from scripts.serve.service import NOT_YET, TOP, Busy, NotYet, Page, Service
+from scripts.serve.service import NOT_YET, Busy, NotYet, Page, Service
 from scripts.serve.view import Card, Cards, marks
 
 router = APIRouter(include_in_schema=False)

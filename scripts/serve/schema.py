@@ -19,8 +19,7 @@ from index import Request
 from index.request import MARKS
 from mee.errors import InputError, did_you_mean, name_id
 from scripts.search import WEIGHTED, term_of
-from scripts.serve.asked import key_of, name_of
-from scripts.serve.service import TERMS, TOP
+from scripts.serve.asked import TERMS, TOP, key_of, name_of
 
 SIZE = 24  # hits on a page, by default
 NAMES = 64  # experts that a request names, at most

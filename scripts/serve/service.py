@@ -16,7 +16,7 @@ import re
 import secrets
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -24,16 +24,14 @@ from functools import partial
 from typing import Any, TypeVar, final
 
 from index import Hit, Request, Searcher, VideoHits
-from mee.errors import InputError
+from mee.errors import InputError, Unavailable, missing_shards
 from scripts.search import why_none
+from scripts.serve.asked import check_size
 from scripts.serve.metrics import Metrics
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 Found = Sequence[Hit] | Sequence[VideoHits]
-TOP = 256  # hits, or videos, that are ranked for one request
-MOMENTS = 1000  # of all videos of one request
-TERMS = 16  # sentences of one request; all requests of a batch are padded to the most that one has
 BATCH = 64  # sentences that are searched together
 QUEUE = 256  # searches and other work that wait
 KEPT, KEPT_BYTES = 256, 64 << 20  # answers
@@ -79,6 +77,7 @@ class Page:
     before: str | None = None  # token of the page before
     weights: Mapping[str, float] = field(default_factory=dict)  # of the experts; {} of a list
     weights_before: Mapping[str, float] = field(default_factory=dict)  # those marks; {}: there are none
+    missing: Sequence[str] = ()  # shards without whose part it is, as they did not answer
     notes: Sequence[str] = ()  # sentences for the user, such as of words that the model never read
 
 
@@ -121,6 +120,7 @@ class Service:
         self.metrics.gauge("mee_index_generation", lambda: self._size[0])
         self.metrics.gauge("mee_index_clips", lambda: self._size[1])
         self.metrics.gauge("mee_index_stale", lambda: int(bool(self._stale)))
+        self.metrics.gauge("mee_shards_missing", lambda: len(getattr(self._remote, "missing", ())))
 
     async def __aenter__(self) -> Service:
         """Start the thread that searches, and the one that opens an index meanwhile."""
@@ -146,13 +146,15 @@ class Service:
         """
         begun = time.perf_counter()
         try:
-            _check_size(request, size)
+            check_size(request, size)
             whole: Page = await self._outcome(request)
         except BaseException as error:
             kind = next((name for each, name in KINDS.items() if isinstance(error, each)), "failed")
             self.metrics.count("mee_errors_total", kind=kind)
             raise
         self.metrics.count("mee_searches_total")
+        if whole.missing:
+            self.metrics.count("mee_partial_answers_total")
         self.metrics.observe("mee_search_seconds", time.perf_counter() - begun)
         key = secrets.token_urlsafe(12)
         self._kept[key] = whole, size, _size_of(whole)
@@ -193,6 +195,10 @@ class Service:
         if self.searcher is None:
             raise NotYet
         return self.searcher
+
+    @property
+    def _remote(self) -> Any:
+        return self.searcher and self.searcher.video_index.remote
 
     @property
     def _size(self) -> tuple[int, int]:
@@ -292,7 +298,7 @@ class Service:
         for job in jobs:
             if not isinstance(work := job.asked, Request) and not job.future.done():
                 try:
-                    job.end(await do(work, self.need()))
+                    job.end(await do(self._whole, work))
                 except Exception as error:
                     job.end(error)
 
@@ -339,19 +345,30 @@ class Service:
             found.search([Request(sentence="a dog")])
         return found
 
+    def _whole(self, work: Callable[[Searcher], Result]) -> Result:
+        """Other work, which has no use for parts of an answer."""
+        missing = self.need().video_index.missing
+        missing.clear()
+        result = work(self.need())
+        if missing:
+            raise Unavailable(f"{missing_shards(missing)}; search again in a few seconds")
+        return result
+
     def _answers(self, requests: Sequence[Request]) -> list[Page | Exception]:
         """An answer, or its own error, for each request; halves of a batch that fails are searched apart."""
         try:
-            return list(map(self._answer, requests, self.need().search(requests)))
+            found = self.need().search(requests)
+            return list(map(self._answer, requests, found, self.need().missing))
         except Exception as error:
             if len(requests) == 1:
                 return [error]
         half = len(requests) // 2
         return [*self._answers(requests[:half]), *self._answers(requests[half:])]
 
-    def _answer(self, request: Request, found: Found) -> Page:
+    def _answer(self, request: Request, found: Found, missing: Collection[str]) -> Page:
         """A whole answer, with what the user should know."""
         searcher = self.need()
+        searcher.video_index.missing.clear()
         notes = searcher.text.unread_of(request.sentences).notes("sentences") if request.sentences else []
         if not found:
             notes.append(why_none(searcher, request))
@@ -361,19 +378,11 @@ class Service:
         if request.good or request.bad or request.closer:
             with suppress(InputError):  # nothing is asked but the marks
                 before = searcher.weights(replace(request, good=(), bad=(), closer=()))
-        both: dict[str, Any] = {"weights": now, "weights_before": before}
+        missing = sorted({*missing, *searcher.video_index.missing})
+        if missing:
+            notes.append(f"{missing_shards(missing)}, so its clips are not here; search again in a few seconds")
+        both: dict[str, Any] = {"missing": missing, "weights": now, "weights_before": before}
         return Page(request=request, found=found, count=len(found), notes=notes, **both)
-
-
-def _check_size(request: Request, size: int) -> None:
-    """Refuse what would take much longer than other requests."""
-    if request.top > TOP or not 1 <= size <= TOP:
-        raise InputError(f"top and size must be 1 to {TOP} here, got {request.top} and {size}")
-    if request.by_video and request.top * request.moments > MOMENTS:
-        of = f"{request.top} videos with {request.moments} moments each"
-        raise InputError(f"top x moments must be at most {MOMENTS:,} here, got {of}")
-    if len(request.sentences) > TERMS:
-        raise InputError(f"a request has at most {TERMS} sentences here, got {len(request.sentences)}")
 
 
 def _same(request: Request) -> tuple[object, ...]:

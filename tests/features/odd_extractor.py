@@ -55,6 +55,12 @@ class Odd(Extractor):
                 if not mark.exists():
                     mark.touch()
                     os.kill(os.getpid(), signal.SIGKILL)
+            case "orphan":  # kills the job that reads it, but not again
+                mark = Path(os.environ["ODD_MARKS"], clip.span.video)
+                if not mark.exists():
+                    mark.touch()
+                    os.kill(os.getppid(), signal.SIGKILL)
+                    time.sleep(600)
             case "late":  # crashes at its last clip
                 if clip.span.start_s >= 2:
                     os._exit(7)

@@ -18,8 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.errors import InputError
+from features.job.config import Shard
 from features.store.feature_store import FeatureStore
-from scripts.precompute import Shard, main, parse_shard
+from scripts.precompute import main, parse_shard
 
 SMALL_SHARDS = (
     "import signal, sys, features.store.writer as w; w.SHARD_CLIPS = 2; "

@@ -9,6 +9,7 @@ import traceback
 import numpy as np
 import pytest
 
+from benchmarks.scale.server import Server
 from index.filter import Filter
 from index.postgres import Database, Outdated, Place
 from index.storage import IndexWriter
@@ -305,7 +306,6 @@ def test_a_read_survives_a_lost_connection_and_a_write_says_what_is_there(postgr
 @pytest.mark.slow
 def test_a_killed_server_has_each_put_whole_or_not_at_all():
     from benchmarks.scale.postgres import kills
-    from benchmarks.scale.server import Server
 
     with Server() as server:
         assert sum(kills(server, 3, clips=1000).values()) == 3

@@ -7,7 +7,7 @@ import torch
 from filelock import FileLock
 
 from index import Entries, IndexWriter, Origin, Searcher
-from index.sync import write_text_side
+from index.text_export import write_text_side
 from mee.checkpoint import fingerprint
 from mee.encode import encode_gallery
 from mee.model import MEE

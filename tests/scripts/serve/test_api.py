@@ -14,9 +14,9 @@ from mee.errors import InputError
 from scripts.search import APART
 from scripts.serve.api import EXPORTS
 from scripts.serve.app import EXAMPLES
-from scripts.serve.asked import key_of, name_of
+from scripts.serve.asked import TOP, key_of, name_of
 from scripts.serve.schema import query_of
-from scripts.serve.service import TOP, Busy, Page
+from scripts.serve.service import Busy, Page
 from tests.scripts.serve.conftest import build
 from tests.scripts.serve.serve_client import TOKEN, client_of
 from tests.scripts.serve.test_security import scope_of, status_of

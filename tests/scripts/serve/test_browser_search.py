@@ -3,8 +3,7 @@
 import pytest
 
 from index import Request, Searcher
-from scripts.serve.asked import key_of, name_of
-from scripts.serve.service import TOP
+from scripts.serve.asked import TOP, key_of, name_of
 from tests.scripts.serve.serve_world import CONTAINERS, colour_of
 
 pytestmark = pytest.mark.slow

@@ -6,9 +6,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import numpy as np
 
 from index import Request, Searcher, arranged
-from scripts.serve.asked import Asked, key_of
+from scripts.serve.asked import TOP, Asked, key_of
 from scripts.serve.schema import request_of
-from scripts.serve.service import TOP
 from tests.scripts.serve.serve_client import client_of
 from tests.scripts.serve.serve_html import Document
 

@@ -12,17 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from index import Entries, IndexWriter, Origin, Request, Said, Searcher
-from index.sync import write_text_side
+from index.text_export import write_text_side
 from mee.checkpoint import fingerprint
 from mee.encode import encode_gallery
 from mee.errors import visible
 from mee.model import MEE
 from mee.text.transformer import TransformerEncoder
 from scripts.serve import page as pages
-from scripts.serve.asked import Asked, chips, key_of, name_of
+from scripts.serve.asked import TOP, Asked, chips, key_of, name_of
 from scripts.serve.rendering import COLOURS, colours, number, short
 from scripts.serve.schema import request_of
-from scripts.serve.service import TOP, Busy, Service
+from scripts.serve.service import Busy, Service
 from scripts.serve.view import Cards
 from tests.scripts.serve.serve_client import client_of
 from tests.scripts.serve.serve_html import Document

@@ -17,9 +17,8 @@ from schemathesis.specs.openapi import checks as openapi
 from index import Request, Searcher
 from mee.errors import InputError
 from scripts import search as flags
-from scripts.serve.asked import key_of
+from scripts.serve.asked import TERMS, TOP, key_of
 from scripts.serve.schema import query_of, request_of, request_of_json
-from scripts.serve.service import TERMS, TOP
 from tests.scripts.serve.conftest import build
 from tests.scripts.serve.serve_client import client_of
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from index import IndexWriter, Request, Searcher
 from mee.errors import InputError
 from scripts.serve import service as service_module
-from scripts.serve.service import TOP, Busy, Gone, Service
+from scripts.serve.asked import TOP
+from scripts.serve.service import Busy, Gone, Service
 
 SOME = ("a dog", "rain falls", "the drums", "a blue square")
 

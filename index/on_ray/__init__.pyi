@@ -1,0 +1,2 @@
+from .cluster import connected as connected
+from .shards import Shards as Shards

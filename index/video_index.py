@@ -8,10 +8,9 @@ ties by clip id:
     a few queries, kinds with a proven bound         scans whose result is proven (index/exact/proven.py)
     many queries, or exact results of other kinds    blocked matrix products (index/exact/batch.py)
     kinds without a bound                            their best candidates by estimate, re-ranked
-    databases                                        queries one by one, in either way (index/postgres)
 
 On a GPU a few queries are scanned by FAISS where it was built for GPUs, and multiplied elsewhere. The first two
-ways, and every device, give the same results.
+ways, every device, and databases (index/postgres), give the same results.
 """
 
 from __future__ import annotations

@@ -26,8 +26,10 @@ from tyro.conf import Positional, arg
 from mee.data import read_lines
 from mee.errors import InputError, did_you_mean
 from scripts.console import DONE, Device, bar, errors_as_sentences, parse, pick_device, print_table, say
+from scripts.search import At
 
 if TYPE_CHECKING:
+    from index.postgres import Place
     from index.queries import Queries
     from index.text_side import Text
     from mee.layout import Layout
@@ -40,7 +42,7 @@ ATTENTION, WEIGHTS = "explain-attention.png", "explain-weights.png"
 class ExplainArgs:
     """Arguments of mee explain."""
 
-    model: Annotated[Positional[Path], arg(metavar="MODEL")]  # made by mee train, or an index that mee index made
+    model: Annotated[Positional[At], arg(metavar="MODEL")]  # made by mee train, or an index that mee index made
     sentence: Annotated[Positional[str | None], arg(metavar="[SENTENCE]")] = None  # in quotes
     sentences: Path | None = None  # UTF-8 text file, one sentence a line
     available: tuple[str, ...] = ()  # for a clip that has only the streams of these experts; default: all
@@ -107,10 +109,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return DONE
 
 
-def _is_index(directory: Path) -> bool:
+def _is_index(place: Path | Place) -> bool:
     from index.storage import INDEX_FILE, SHARDS_FILE
 
-    return any((directory / file).is_file() for file in (INDEX_FILE, SHARDS_FILE))
+    return not isinstance(place, Path) or any((place / file).is_file() for file in (INDEX_FILE, SHARDS_FILE))
 
 
 def _text_side(args: ExplainArgs) -> tuple[Callable[[Sequence[str]], Queries], Text, Layout]:
@@ -124,6 +126,7 @@ def _text_side(args: ExplainArgs) -> tuple[Callable[[Sequence[str]], Queries], T
     from mee.checkpoint import check_directory
     from mee.model import MEE
 
+    assert isinstance(args.model, Path)
     check_directory(args.model)
     model = MEE.from_pretrained(args.model).to(pick_device(args.device))
     text = Text(lambda: model, reason="it was given")

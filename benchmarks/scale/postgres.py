@@ -49,8 +49,8 @@ def entries_of(made: Made, prefix: str = "clip") -> list[Entries]:
 class Mirror:
     """What a search over a database needs: names and patterns of its rows, and a query's vectors."""
 
-    def __init__(self, database: Database, made: Made) -> None:
-        self.database, self.queries = database, made.queries(QUERIES)
+    def __init__(self, database: Database, made: Made, queries: int = QUERIES) -> None:
+        self.database, self.queries = database, made.queries(queries)
         changes = database.since(-1)
         self.names = dict(zip(changes.rows.tolist(), changes.table["clip_id"].to_pylist()))
         self.codes = sorted(set(changes.table["pattern"].to_pylist()) - {"0" * len(SIZES)})
@@ -72,7 +72,7 @@ class Mirror:
     def answers(self, exact: bool = True) -> tuple[list[list[str]], float]:
         """Of all queries, and the median of their seconds."""
         found, seconds = [], []
-        for number in range(QUERIES):
+        for number in range(len(self.queries.logits)):
             begun = time.perf_counter()
             found.append(self.best(number, exact))
             seconds.append(time.perf_counter() - begun)
@@ -182,7 +182,7 @@ def kills(server: Server, times: int, clips: int = 5000) -> Counter[str]:
     return outcome
 
 
-def promoted(clips: int = 20_000) -> bool:
+def promoted(clips: int = 20_000, queries: int = QUERIES) -> bool:
     """Kill a primary, promote its standby: whether that was read-only, answers the same, and takes changes now."""
     made = Made(clips, SIZES, MISSING)
     with Server() as primary:
@@ -190,7 +190,7 @@ def promoted(clips: int = 20_000) -> bool:
         with Server(source=primary) as standby:
             for piece in entries_of(made):
                 database.put(piece)
-            wanted, (generation, names, vectors) = Mirror(database, made).answers()[0], state_of(database)
+            wanted, (generation, names, vectors) = Mirror(database, made, queries).answers()[0], state_of(database)
             both = f"postgresql://postgres@127.0.0.1:{primary.port},127.0.0.1:{standby.port}/postgres"
             follower = Database.open(standby.url("postgres"))
             while follower.read_state().generation < generation:
@@ -204,7 +204,7 @@ def promoted(clips: int = 20_000) -> bool:
             after = Database.open(f"{both}?target_session_attrs=read-write")
             now = state_of(after)
             same = now[:2] == (generation, names) and np.array_equal(now[2], vectors)
-            same &= Mirror(after, made).answers()[0] == wanted
+            same &= Mirror(after, made, queries).answers()[0] == wanted
             return bool(refused and same and after.remove(names[:1]) == 1)
 
 

@@ -74,6 +74,8 @@ class Server:
         line += ["-k", str(self.folder), "-c", "listen_addresses=127.0.0.1", *self._settings]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(line, stdout=log, stderr=log, start_new_session=True, **self._as)
+        watch = ["sh", "-c", 'read _; kill -INT "$0"', str(self._process.pid)]  # ends it where we are killed
+        self._watch = subprocess.Popen(watch, stdin=subprocess.PIPE, start_new_session=True)
         end = time.monotonic() + WAIT_S
         while not self.answers():
             if time.monotonic() > end or self._process.poll() is not None:
@@ -138,6 +140,8 @@ class Server:
                 else:
                     self._process.send_signal(by)
             self._process.wait(WAIT_S)
+            self._watch.kill()
+            self._watch.communicate()
 
     def __enter__(self) -> Self:
         return self

@@ -34,7 +34,7 @@ def test_an_index_in_a_database_is_made_updated_and_searched(world, url, prints,
     said += fails(gallery, "list", url) + fails(
         index, world.store, world.model, url, "--kind", "fastscan", alone=False
     )
-    said += fails(explain, url, "a thing")
+    said += "".join(prints(explain, url, "number 3"))
     for wrong in ([url, "a", "--bogus"], [f"{url}:x", "a"], [url.replace("/base", "/none"), "a"]):
         with suppress(SystemExit):
             assert search(wrong) == 1

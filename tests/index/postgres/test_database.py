@@ -308,11 +308,11 @@ def test_a_killed_server_has_each_put_whole_or_not_at_all():
     from benchmarks.scale.postgres import kills
 
     with Server() as server:
-        assert sum(kills(server, 3, clips=2000).values()) == 3
+        assert sum(kills(server, 3, clips=1000).values()) == 3
 
 
 @pytest.mark.slow
 def test_a_promoted_standby_answers_the_same():
     from benchmarks.scale.postgres import promoted
 
-    assert promoted(clips=2000)
+    assert promoted(clips=1000, queries=10)

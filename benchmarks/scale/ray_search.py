@@ -149,12 +149,14 @@ def make(work: Path, args: Args) -> tuple[Path, Path]:
     return folders[0], work / "shards"
 
 
-def asked(args: Args) -> list[Request]:
+def asked(args: Args, streams: Searcher) -> list[Request]:
     """Of every kind."""
     rng, texts = random.Random(args.seed), sentences(args.seed + 2)
+    without = {*streams.video_index.snapshot.without_stream()}
 
     def clip() -> str:
-        return f"clip{rng.randrange(args.clips):07}"
+        names = (f"clip{rng.randrange(args.clips):07}" for _ in iter(int, 1))
+        return next(name for name in names if name not in without)
 
     def where() -> str:
         return f"number > {rng.randrange(args.clips)}"
@@ -174,9 +176,9 @@ def asked(args: Args) -> list[Request]:
 
 def equal(one: Path, shards: Path, address: str, args: Args) -> str:
     """How many answers are the same, alone and together."""
-    requests = asked(args)
     sides = {"one index": Searcher.load(one), "the shards in one process": Searcher.load(shards)}
     held, remote = Searcher.load(shards), Shards(60.0)
+    requests = asked(args, held)
     with connected(address):
         remote.hold(held.video_index)
         alone = [held.search([its])[0] for its in requests]

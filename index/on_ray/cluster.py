@@ -7,7 +7,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from typing import Any
 
@@ -33,18 +33,20 @@ def connected(address: str = "") -> Iterator[None]:
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     import ray
+    from ray._private.utils import read_ray_address  # Ray itself tries for minutes where a cluster was
 
+    address = address or os.environ.get("RAY_ADDRESS", "")
     if address:
         _reach(address)
+    elif found := read_ray_address():
+        with suppress(InputError):
+            _reach(found)
+            address = found
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "CRITICAL"}
+    own: dict[str, Any] = {} if address else {"object_store_memory": STORE, "include_dashboard": False}
     before = signal.getsignal(signal.SIGTERM)
     try:
-        try:
-            ray.init(address or "auto", **quiet)
-        except ConnectionError:
-            if address:
-                raise
-            ray.init("local", object_store_memory=STORE, include_dashboard=False, **quiet)
+        ray.init(address or "local", **quiet, **own)
     except Exception as error:
         reason = " ".join(str(error).split()).partition(". ")[0].rstrip(".:")
         raise InputError(

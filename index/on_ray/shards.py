@@ -42,7 +42,7 @@ class Shards:
         """seconds: in which a shard has to answer."""
         self.seconds = seconds
         self._actors: dict[Path, Any] = {}  # by the folders of their shards
-        self._held: dict[Path, str] = {}  # the versions that they were told to open last
+        self._held: dict[Path, str] = {}  # the versions that they have opened last
         self._away: dict[Path, Any] = {}  # of those that do not answer, what they will answer
         self._opening: tuple[Path, str, Any] | None = None  # who opens which version, and the answer
 
@@ -52,10 +52,13 @@ class Shards:
         Raises:
             InputError: an actor cannot open its shard, or the cluster has no place for it.
         """
-        end, shards = time.monotonic() + START_S, _parts(index.snapshot)
-        for shard in shards:
-            self._away[_folder(shard)] = self._open(shard)
-        while late := {_folder(shard): error for shard in shards if (error := self._why_not(shard))}:
+        end = time.monotonic() + START_S
+        away = {_folder(shard): self._open(shard) for shard in _parts(index.snapshot)}
+        while True:
+            errors = {_folder(shard): self._why_not(shard, away) for shard in _parts(index.snapshot)}
+            late = {folder: error for folder, error in errors.items() if error}
+            if not late:
+                break
             for folder, error in late.items():
                 if not isinstance(error, Unavailable):
                     raise InputError(f"Ray cannot hold '{folder}': {error}")
@@ -64,7 +67,8 @@ class Shards:
                     f"the Ray cluster has not started {name_ids(sorted(folder.name for folder in late))} within "
                     f"{START_S:g} s; see `ray status`, and add nodes, or take other work away"
                 )
-            time.sleep(0.05)
+            time.sleep(0.1)
+            index.refresh()  # else a shard that was written meanwhile is not there in this version
         index.remote = self
 
     def close(self) -> None:
@@ -146,7 +150,7 @@ class Shards:
                 masks is not None and all(its is not None and not its.any() for its in masks)
             ):
                 continue
-            if self._why_not(shard):
+            if _folder(shard).name in index.missing or self._why_not(shard, self._away):
                 missing.append(_folder(shard).name)
                 continue
             bits = None if masks is None else [None if its is None else np.packbits(its) for its in masks]
@@ -169,36 +173,35 @@ class Shards:
         index.missing.update(missing)
         yield from found
 
-    def _why_not(self, shard: Snapshot) -> Exception | None:
-        """Why a shard cannot be asked; None: it never failed, or has told since that it is back."""
+    def _why_not(self, shard: Snapshot, away: dict[Path, Any]) -> Exception | None:
+        """Why a shard cannot be asked; None: it is not among those away, or has told since that it is back."""
         import ray
 
         folder = _folder(shard)
-        if folder not in self._away:
+        if folder not in away:
             return None
-        ref = self._away[folder]
-        if not ray.wait([ref], timeout=0)[0]:
+        if not ray.wait([away[folder]], timeout=0)[0]:
             return Unavailable("it has not answered yet")
-        error = _outcome(ref)[1]
+        error = _outcome(away[folder])[1]
         if error is None:
-            del self._away[folder]
+            self._held[folder] = version_of(shard)
+            del away[folder]
             return None
         if isinstance(error.__cause__, ray.exceptions.ActorDiedError):  # for good; Ray starts others again
             del self._actors[folder]
-        self._away[folder] = self._open(shard)
+        away[folder] = self._open(shard)
         return error
 
     def _open(self, shard: Snapshot) -> Any:
         """Have an actor open a shard, whenever it is there; the answer comes later."""
         import ray
 
-        folder, version = _folder(shard), version_of(shard)
+        folder = _folder(shard)
         if folder not in self._actors:
             size = sum(partition.scanner.size for partition in shard.partitions)
             how = {"num_cpus": 0, "memory": size, "max_restarts": -1, "scheduling_strategy": "SPREAD"}
             self._actors[folder] = ray.remote(Shard).options(**how).remote(str(folder))
-        self._held[folder] = version
-        return self._actors[folder].open.options(max_task_retries=-1).remote(version)
+        return self._actors[folder].open.options(max_task_retries=-1).remote(version_of(shard))
 
 
 def _parts(snapshot: Snapshot) -> tuple[Snapshot, ...]:

@@ -74,7 +74,12 @@ class Server:
         line += ["-k", str(self.folder), "-c", "listen_addresses=127.0.0.1", *self._settings]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(line, stdout=log, stderr=log, start_new_session=True, **self._as)
-        watch = ["sh", "-c", 'read _; kill -INT "$0"', str(self._process.pid)]  # ends it where we are killed
+        watch = [
+            "sh",
+            "-c",
+            'read _; kill -INT "$0" 2>/dev/null',
+            str(self._process.pid),
+        ]  # ends it where we are killed
         self._watch = subprocess.Popen(watch, stdin=subprocess.PIPE, start_new_session=True)
         end = time.monotonic() + WAIT_S
         while not self.answers():

@@ -1,13 +1,13 @@
 from .connection import Place as Place
 from .database import Database as Database
 from .database import Outdated as Outdated
-from .places import Writer as Writer
-from .places import created_at as created_at
 from .places import holds_index as holds_index
 from .places import home_of as home_of
 from .places import of_one_state as of_one_state
 from .places import place_of as place_of
 from .places import snapshot_at as snapshot_at
-from .places import writer_at as writer_at
 from .tables import Changes as Changes
 from .tables import State as State
+from .writer import Writer as Writer
+from .writer import created_at as created_at
+from .writer import writer_at as writer_at

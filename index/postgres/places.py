@@ -11,15 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
 from index.postgres.connection import Place
-from mee.errors import InputError
 
 if TYPE_CHECKING:
-    from index.postgres.writer import DatabaseWriter
-    from index.scanners import Settings
-    from index.storage import IndexWriter, Origin, ShardsWriter, Snapshot
-    from mee.layout import Layout
-
-    Writer = IndexWriter | ShardsWriter | DatabaseWriter
+    from index.storage import Snapshot
 
 SCHEMES = ("postgresql://", "postgres://")
 TRIES = 20  # of a search in a database that is written to
@@ -74,45 +68,6 @@ def holds_index(place: Path | Place) -> bool:
     with place.connect() as connection, sentences(place):
         found = connection.execute("SELECT to_regclass('mee_index')").fetchone()
         return found is not None and found[0] is not None
-
-
-def writer_at(place: Path | Place, shards: int | None = None) -> Writer:
-    """Change an index that exists, as `open_writer` of index.storage does.
-
-    Raises:
-        InputError: it cannot be opened, or is written by another process, or is in another number of shards.
-    """
-    if isinstance(place, Path):
-        from index.storage import open_writer
-
-        return open_writer(place, shards)
-    from index.postgres.writer import DatabaseWriter
-
-    _check_no_shards(shards)
-    return DatabaseWriter.open(place)
-
-
-def created_at(
-    place: Path | Place, layout: Layout, origin: Origin, *, settings: Settings, overwrite: bool, shards: int
-) -> Writer:
-    """Make an index without clips, as `create_writer` of index.storage does.
-
-    Raises:
-        InputError: something else is there, or it is written by another process, or it cannot be made.
-    """
-    if isinstance(place, Path):
-        from index.storage import create_writer
-
-        return create_writer(place, layout, origin, settings=settings, overwrite=overwrite, shards=shards)
-    from index.postgres.writer import DatabaseWriter
-
-    _check_no_shards(shards)
-    return DatabaseWriter.create(place, layout, origin, settings=settings, overwrite=overwrite)
-
-
-def _check_no_shards(shards: int | None) -> None:
-    if shards:
-        raise InputError("--shards makes folders; a database is one index: leave it out")
 
 
 def of_one_state(

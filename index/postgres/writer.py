@@ -16,7 +16,19 @@ from index.postgres.connection import Place
 from index.postgres.database import Database
 from index.postgres.mirror import Mirror
 from index.scanners import Settings
-from index.storage import Entries, Origin, Recall, Snapshot, discard, text_name, whole_folder
+from index.storage import (
+    Entries,
+    IndexWriter,
+    Origin,
+    Recall,
+    ShardsWriter,
+    Snapshot,
+    create_writer,
+    discard,
+    open_writer,
+    text_name,
+    whole_folder,
+)
 from mee.errors import InputError
 from mee.files import make_folder
 from mee.layout import Layout, Scale
@@ -113,3 +125,37 @@ class DatabaseWriter:
         with whole_folder(folder) as aside:
             write(aside)
             discard(folder)
+
+
+Writer = IndexWriter | ShardsWriter | DatabaseWriter
+
+
+def writer_at(place: Path | Place, shards: int | None = None) -> Writer:
+    """Change an index that exists, as `open_writer` of index.storage does.
+
+    Raises:
+        InputError: it cannot be opened, or is written by another process, or is in another number of shards.
+    """
+    if isinstance(place, Path):
+        return open_writer(place, shards)
+    _check_no_shards(shards)
+    return DatabaseWriter.open(place)
+
+
+def created_at(
+    place: Path | Place, layout: Layout, origin: Origin, *, settings: Settings, overwrite: bool, shards: int
+) -> Writer:
+    """Make an index without clips, as `create_writer` of index.storage does.
+
+    Raises:
+        InputError: something else is there, or it is written by another process, or it cannot be made.
+    """
+    if isinstance(place, Path):
+        return create_writer(place, layout, origin, settings=settings, overwrite=overwrite, shards=shards)
+    _check_no_shards(shards)
+    return DatabaseWriter.create(place, layout, origin, settings=settings, overwrite=overwrite)
+
+
+def _check_no_shards(shards: int | None) -> None:
+    if shards:
+        raise InputError("--shards makes folders; a database is one index: leave it out")

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mee.layout import Layout
 
     Writer = IndexWriter | ShardsWriter | DatabaseWriter
+else:
+    Writer = Any  # what it is made of loads psycopg, or more than most commands need
 
 SCHEMES = ("postgresql://", "postgres://")
 TRIES = 20  # of a search in a database that is written to

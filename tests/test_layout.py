@@ -63,7 +63,7 @@ ARROWS: dict[str, dict[str, str]] = {
 }
 PRODUCT_LINES, PRODUCT_FILES, TEST_LINES, BENCHMARK_LINES = 47_500, 290, 46_900, 6_900
 FILE_LINES, FOLDER_MODULES = 400, 16
-REACHED = {"search": 70, "evaluate": 73, "precompute": 68}  # files, at most
+REACHED = {"search": 73, "evaluate": 73, "precompute": 68}  # files, at most
 HEAVY = ("torch", "transformers", "accelerate", "pandas", "cv2", "av", "decord", "faiss", "skimage", "pyarrow")
 HEAVY += ("matplotlib", "h5py", "jinja2", "scipy")
 SOURCES = sorted(path.relative_to(ROOT) for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))

@@ -199,7 +199,11 @@ class Terminated(KeyboardInterrupt):
 def sigterm_stops() -> Iterator[None]:
     """Let SIGTERM, which Slurm and torchrun send before they kill, end a command as Ctrl-C does."""
 
+    came = False
+
     def stop(*_: object) -> Never:
+        nonlocal came
+        came = True
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: what is done is being written
         raise Terminated
 
@@ -209,6 +213,8 @@ def sigterm_stops() -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, stop)
     try:
         yield
+    except KeyboardInterrupt as end:
+        raise Terminated if came else end from None  # Ray makes another interrupt of ours
     finally:
         signal.signal(signal.SIGTERM, before)
 

@@ -11,7 +11,8 @@ to know:
   Run it again to resume a stopped run, to add new videos, to read changed ones again, and to retry what failed.
   A file that was renamed or moved keeps its streams; mee store prune drops what is gone.
   Jobs with different shards may write one store at the same time; a file keeps its shard while a library grows.
-  --ray: every node needs the same mee, and sees VIDEOS and STORE at the same paths.
+  --ray (pip install 'mee[ray]'): all nodes have the same mee, and see VIDEOS and STORE at the same paths. A shard
+  whose node is lost runs again on another one. Of logs, those of Ray have what jobs say.
   Ctrl-C (exit code 130) and SIGTERM (143) stop it cleanly. Exit code 3: failures are listed.
 """
 

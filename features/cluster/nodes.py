@@ -36,6 +36,8 @@ def connected(address: str | None) -> Iterator[None]:
         import ray
     except ImportError as error:
         raise InputError("--ray needs the package ray: pip install 'mee[ray]'") from error
+    # what befalls nodes would be printed on stdout, which is for results; no setting of Ray turns that off
+    ray._private.worker.print_to_stdstream = lambda *_, **__: None
     address = address or os.environ.get("RAY_ADDRESS")
     if address and ":" in address:
         _reach(address)
@@ -76,6 +78,17 @@ def _refused(address: str | None, error: Exception) -> str:
     return f"--ray: no cluster can be used at '{address or 'this machine'}' ({words:.300}); {START}"
 
 
+def _nodes() -> list[dict[str, Any]]:
+    """Those that can work."""
+    import ray
+
+    every: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    nodes = [node for node in every if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
+    if not nodes:
+        raise InputError("--ray: the cluster has no node with CPUs; add one with: ray start --address HOST:PORT")
+    return nodes
+
+
 class Share(NamedTuple):
     """What one task claims, and how many find room at a time."""
 
@@ -89,14 +102,10 @@ def share_of(workers: int | None, gpu: bool) -> Share:
 
     ``workers``: of a job, instead of the cores of the smallest node; ``gpu``: whether its models would use one.
     """
-    import ray
-
-    resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    rooms = [(int(each.get("CPU", 0)), int(each.get("GPU", 0))) for each in resources]
+    resources = [node["Resources"] for node in _nodes()]
+    rooms = [(int(each["CPU"]), int(each.get("GPU", 0))) for each in resources]
     gpu = gpu and any(gpus for _, gpus in rooms)
-    rooms = [(cpus, gpus) for cpus, gpus in rooms if cpus and (gpus or not gpu)]
-    if not rooms:
-        raise InputError("--ray: the cluster has no node with CPUs; add one with: ray start --address HOST:PORT")
+    rooms = [(cpus, gpus) for cpus, gpus in rooms if gpus or not gpu]
     least = max(1, min(cpus // gpus if gpu else cpus for cpus, gpus in rooms))
     cpus = min(workers or least, least)
     tasks = sum(min(room // cpus, gpus) if gpu else room // cpus for room, gpus in rooms)
@@ -124,7 +133,7 @@ def check_nodes(library: Library, directory: Path) -> None:
         except (ImportError, PackageNotFoundError):
             return "", None, False
 
-    nodes = {node["NodeID"]: node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")}
+    nodes = {node["NodeID"]: node for node in _nodes()}
     token.touch()
     try:
         there = [NodeAffinitySchedulingStrategy(node, soft=False) for node in nodes]

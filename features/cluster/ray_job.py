@@ -86,14 +86,14 @@ def _run(
     on_report: OnReport,
 ) -> JobReport:
     import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     run = uuid4().hex
-    here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
-        ray.get_runtime_context().get_node_id(), soft=True
-    )
-    board = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(_Board).options(scheduling_strategy=here)
-    board = board.remote()
-    task = ray.remote(num_cpus=share.cpus, num_gpus=share.gpus, max_retries=RETRIES, scheduling_strategy="SPREAD")
+    beside_us = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    remote: Any = ray.remote
+    actor = remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=beside_us)
+    board = actor(_Board).remote()
+    task = remote(num_cpus=share.cpus, num_gpus=share.gpus, max_retries=RETRIES, scheduling_strategy="SPREAD")
     start = task(_run_shard).remote
     about = (directory, config, share.cpus, run, board)
     pending = {start(shard, number, *about): number for number, shard in enumerate(shards)}

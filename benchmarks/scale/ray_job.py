@@ -1,0 +1,180 @@
+"""A job on two Ray nodes of this machine, beside the plain job: its cost, and that killed nodes change nothing.
+
+example:
+  python -m benchmarks.scale.ray_job
+  python -m benchmarks.scale.ray_job --files 100 --seconds 20
+
+Files of moving pictures are generated (320 x 240, sound), one in twenty hostile: cut short, garbage, or empty.
+
+  plain    mee precompute --workers 2
+  ray      the same on two nodes of one CPU each
+  killed   the same, where at a third of the files the raylet of a node and all below it get SIGKILL, and those of
+           another at two thirds; a new node comes in for each
+
+  killed   the same, but at a third of the files a raylet and all below it get SIGKILL, and another at two
+           thirds; a new node comes in for each
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from benchmarks.timing import arguments, print_table
+from features.store import FeatureStore
+from tests.features.media_files import tone, write
+
+STREAMS = ("appearance", "motion", "audio")
+SAMPLE_S = 0.2
+TIME_COLUMNS = ["written_at"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Args:
+    """How large the library is."""
+
+    files: int = 400
+    seconds: float = 8.0  # of a file
+    seed: int = 0
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure."""
+    args = arguments(Args, __doc__, argv)
+    place = Path(tempfile.mkdtemp(prefix="rj", dir="/tmp"))  # the paths of Ray's sockets must be short
+    os.environ |= {
+        "RAY_TMPDIR": str(place),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_agent_register_timeout_ms": "120000",
+    }
+    os.environ["PYTHONPATH"] = os.getcwd()
+    make_library(place / "videos", args)
+    rows = []
+    try:
+        for side in ("plain", "ray", "killed"):
+            with cluster(side) as nodes, processor_seconds() as used:
+                start = time.monotonic()
+                killed = run(place, side, args.files, nodes)
+                rows.append([side, f"{time.monotonic() - start:.1f}", killed])
+            rows[-1].append(f"{sum(used.values()):.1f}")
+        plain = contents(place / "store-plain")
+        equal = [
+            "-",
+            *("yes" if contents(place / f"store-{side}") == plain else "NO" for side in ("ray", "killed")),
+        ]
+        print_table(
+            ["", "seconds", "nodes killed", "CPU s", "equal to plain"], [[*r, e] for r, e in zip(rows, equal)]
+        )
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def make_library(folder: Path, args: Args) -> None:
+    """Every twentieth file is hostile."""
+    draw = np.random.default_rng(args.seed)
+    folder.mkdir()
+    for number in range(args.files):
+        path = folder / f"v{number:05d}.mp4"
+        if number % 20 == 19 and number // 20 % 3 != 0:
+            path.write_bytes(draw.bytes(50_000) if number // 20 % 3 == 1 else b"")
+            continue
+        big = np.kron(draw.integers(0, 255, (12, 16, 3)), np.ones((20, 20, 1))).astype(np.uint8)
+        frames = [np.roll(big, 7 * step, axis=1) for step in range(int(args.seconds * 10))]
+        write(path, frames, sounds=[(0.0, tone(args.seconds, 200.0 + number))])
+        if number % 20 == 19:
+            path.write_bytes(path.read_bytes()[:-2000])
+
+
+@contextmanager
+def cluster(side: str) -> Iterator[Any]:
+    """Nodes of one CPU each; the head has none and is not killed."""
+    if side == "plain":
+        yield None
+        return
+    from ray.cluster_utils import Cluster
+
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    for _ in range(2):
+        nodes.add_node(num_cpus=1, object_store_memory=80 << 20)
+    try:
+        yield nodes
+    finally:
+        nodes.shutdown()
+
+
+@contextmanager
+def processor_seconds() -> Iterator[dict[int, float]]:
+    """Of all processes below this one and of those that they leave; without this one."""
+    used: dict[int, float] = {}
+    stop, ours = threading.Event(), psutil.Process()
+    before = {each.pid: sum(each.cpu_times()[:2]) for each in ours.children(recursive=True)}
+
+    def sample() -> None:
+        known: dict[int, psutil.Process] = {}
+        while not stop.wait(SAMPLE_S):
+            known |= {each.pid: each for each in ours.children(recursive=True)}
+            for pid, process in list(known.items()):
+                try:
+                    used[pid] = sum(process.cpu_times()[:2]) - before.get(pid, 0.0)
+                except psutil.Error:
+                    del known[pid]
+
+    thread = threading.Thread(target=sample)
+    thread.start()
+    try:
+        yield used
+    finally:
+        stop.set()
+        thread.join()
+
+
+def run(place: Path, side: str, files: int, nodes: Any) -> int:
+    """The command; returns how many nodes were killed meanwhile."""
+    how = ("--workers", "2") if nodes is None else ("--ray", nodes.address)
+    words = ("precompute", place / "videos", place / f"store-{side}", "--streams", *STREAMS, *how)
+    command = subprocess.Popen([sys.executable, "-m", "scripts.cli", *map(str, words)], stdout=subprocess.DEVNULL)
+    killed = 0
+    while command.poll() is None:
+        time.sleep(0.5)
+        if side != "killed" or killed == 2 or not (place / f"store-{side}" / "parts").is_dir():
+            continue
+        if in_store(place / f"store-{side}") >= (killed + 1) * files / 3:
+            victim = next(iter(nodes.worker_nodes))
+            raylet = psutil.Process(victim.all_processes["raylet"][0].process.pid)
+            for process in (raylet, *raylet.children(recursive=True)):
+                process.kill()
+            nodes.remove_node(victim, allow_graceful=False)
+            nodes.add_node(num_cpus=1, object_store_memory=80 << 20)
+            killed += 1
+    assert command.returncode == 3, f"exit code {command.returncode}"
+    return killed
+
+
+def in_store(directory: Path) -> int:
+    """How many files are in a store that is being filled."""
+    return len(set(FeatureStore(directory).rows["video"]))
+
+
+def contents(directory: Path) -> tuple[Any, ...]:
+    """Rows and arrays, without what differs from run to run."""
+    store = FeatureStore(directory)
+    arrays = [a if a is None else a.tobytes() for name in STREAMS for a in store.read(name, store.clips.index)]
+    rows = store.rows.drop(columns=TIME_COLUMNS, errors="ignore").sort_index()
+    return rows.astype(str).to_csv(), arrays
+
+
+if __name__ == "__main__":
+    main()

@@ -41,10 +41,14 @@ def connected(address: str | None) -> Iterator[None]:
     address = address or os.environ.get("RAY_ADDRESS")
     if address and ":" in address:
         _reach(address)
+    elif not address and (found := ray._private.utils.read_ray_address()):
+        with suppress(InputError):  # of a cluster that is not there any more: Ray itself would try for minutes
+            _reach(found)
+            address = found
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         # no log of Ray belongs between our lines: it keeps them in its own folder
-        ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.CRITICAL)
+        ray.init(address or "local", include_dashboard=False, log_to_driver=False, logging_level=logging.CRITICAL)
     except (ConnectionError, RuntimeError, ValueError, ImportError, TimeoutError) as error:
         raise InputError(_refused(address, error)) from error
     finally:

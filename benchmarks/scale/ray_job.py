@@ -10,6 +10,9 @@ Files of moving pictures are generated (320 x 240, sound), one in twenty hostile
   ray      the same on two nodes of one CPU each
   killed   the same, but at a third of the files a raylet and all below it get SIGKILL, and another at two
            thirds; a new node comes in for each
+
+Processor seconds are those of the command and of all that it or the cluster starts, Ray's own processes too, read
+from /proc five times a second. The stores must be equal: rows, arrays and failures.
 """
 
 from __future__ import annotations

@@ -223,16 +223,16 @@ def joined_shards(directory: Path, shards: Sequence[Snapshot], *, agree: bool = 
         InputError: they do not.
     """
     first = shards[0]
-    for shard in shards if agree else ():
-        assert shard.source is not None
+    for number, shard in enumerate(shards if agree else ()):
+        place = shard.source[0] if shard.source else directory / f"shard-{number}"
         for name in ("layout", "offsets", "scale", "settings"):
             if getattr(shard, name) != getattr(first, name):
                 raise InputError(
-                    f"'{shard.source[0]}' differs from the other shards of '{directory}' ({name}); make the index "
+                    f"'{place}' differs from the other shards of '{directory}' ({name}); make the index "
                     "again: mee index STORE MODEL INDEX --overwrite"
                 )
         if shard.origin.model_fingerprint != first.origin.model_fingerprint:
-            raise InputError(f"'{shard.source[0]}' was made with another model than the other shards")
+            raise InputError(f"'{place}' was made with another model than the other shards")
     source = directory, b"".join(bytes(shard.source[0]) + shard.source[1] for shard in shards if shard.source)
     whole = replace(
         first, generation=sum(shard.generation for shard in shards), source=source, shards=tuple(shards)

@@ -42,6 +42,7 @@ def test_clips_lie_in_the_shards_of_their_videos_and_change_there(place):
         assert writer.remove(["c00003", "c00004"]) == 2
         with pytest.raises(ValueError, match="1 clips are not in the index, 'x'"):
             writer.remove(["c00005", "x"])
+        assert len(writer.snapshot) == COUNT - 2
     assert before.refresh()
     assert not before.refresh()
     assert len(ids(place)) == len(before) == COUNT - 2

@@ -297,6 +297,7 @@ class VideoIndex:
         segment, clip = self.snapshot.segments[number], np.array([row])
         (moment,), (values,) = self._moments(segment, clip), _rows(segment, clip, self.snapshot.columns.names)
         own = {name: values.get(name) for name in self.snapshot.columns.names if name not in STANDARD}
+        known = {n: None if isinstance(it, float) and not math.isfinite(it) else it for n, it in own.items()}
         words = {}
         for m, its in segment.words.items():
             lines = its.of(row)
@@ -305,9 +306,7 @@ class VideoIndex:
                 words[self.layout.names[m]] = table.rename_columns(["start_s", "end_s", "text"]).to_pylist()
         return {
             **dict(zip(Moment._fields[:4], moment)),
-            "columns": {
-                n: None if isinstance(it, float) and not math.isfinite(it) else it for n, it in own.items()
-            },
+            "columns": known,
             "streams": list(moment.streams),
             "missing": [name for name in self.layout.names if name not in moment.streams],
             "words": words,
@@ -352,10 +351,8 @@ def _rows(segment: Segment, rows: NDArray[np.int64], names: Sequence[str]) -> li
     import pyarrow as pa
 
     table = segment.table.arrow
-    found: list[dict[str, Any]] = (
-        table.select([n for n in names if n in table.column_names]).take(pa.array(rows)).to_pylist()
-    )
-    return found
+    some = table.select([name for name in names if name in table.column_names])
+    return list(some.take(pa.array(rows)).to_pylist())
 
 
 def selection_of(request: Request, video_index: VideoIndex) -> tuple[Masks | None, Sequence[Matching]]:
@@ -375,8 +372,7 @@ def selection_of(request: Request, video_index: VideoIndex) -> tuple[Masks | Non
     if request.video is not None:
         selection = both(selection, video_index.of_videos([video_index.meant_video(request.video)]))
     if request.like is not None:  # but not the clip itself, or the video
-        meant = video_index.meant_clips(request.like)
-        selection = both(selection, [~mask if mask.any() else None for mask in meant])
+        selection = both(selection, [~it if it.any() else None for it in video_index.meant_clips(request.like)])
     if request.refused:
         masks = [np.ones(len(segment.table), dtype=bool) for segment in segments]
         for number, row in map(video_index.find, request.refused):
@@ -401,6 +397,4 @@ def selection_of(request: Request, video_index: VideoIndex) -> tuple[Masks | Non
 
 def both(one: Masks | None, other: Masks) -> Masks:
     """The clips of both; None has all."""
-    if one is None:
-        return other
-    return [b if a is None else a if b is None else a & b for a, b in zip(one, other)]
+    return other if one is None else [b if a is None else a if b is None else a & b for a, b in zip(one, other)]

@@ -11,8 +11,8 @@ to know:
   Run it again to resume a stopped run, to add new videos, to read changed ones again, and to retry what failed.
   A file that was renamed or moved keeps its streams; mee store prune drops what is gone.
   Jobs with different shards may write one store at the same time; a file keeps its shard while a library grows.
-  --ray (pip install 'mee[ray]'): all nodes have the same mee, and see VIDEOS and STORE at the same paths. A shard
-  whose node is lost runs again on another one. Of logs, those of Ray have what jobs say.
+  With --ray (pip install 'mee[ray]') all nodes have the same mee, and see VIDEOS and STORE at the same paths. A
+  shard whose node is lost runs again on another one. Of logs, those of Ray have what jobs say.
   Ctrl-C (exit code 130) and SIGTERM (143) stop it cleanly. Exit code 3: failures are listed.
 """
 
@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
-from tyro.constructors import PrimitiveConstructorSpec
 
 from features.errors import InputError
 from features.extractors import PRESETS
@@ -42,9 +41,6 @@ if TYPE_CHECKING:
     from features.job import JobReport
 
 ENVIRONMENT = "env"
-RAY = PrimitiveConstructorSpec(
-    (0, 1), "[ADDRESS]", "".join, lambda value: value is None or isinstance(value, str), list
-)
 
 
 def parse_shard(text: str, environment: Mapping[str, str]) -> Shard:
@@ -80,8 +76,7 @@ class PrecomputeArgs:
     videos: Annotated[Positional[Path], arg(metavar="VIDEOS")]  # a folder of videos and still images, or one file
     store: Annotated[Positional[Path], arg(metavar="STORE")]  # the feature store, created if it does not exist
     shard: str | None = None  # a share of the files: i/n with i from 0; or env: as set by torchrun or Slurm
-    # extract in shards on a Ray cluster: at HOST:PORT or ray://HOST:PORT; without an address one of this machine
-    ray: Annotated[str | None, RAY] = None
+    ray: Annotated[tuple[()] | tuple[str] | None, arg(metavar="[ADDRESS]")] = None  # on a Ray cluster: HOST:PORT
     select: OmitArgPrefixes[Selection] = field(default_factory=Selection)
     job: OmitArgPrefixes[PrecomputeConfig] = field(default_factory=PrecomputeConfig)
 
@@ -129,7 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         from features.cluster import connected, run_on_ray
 
-        with connected(args.ray):
+        with connected(*args.ray):
             report = _shown(lambda show: run_on_ray(library, args.store, args.job, say, show))
         _say_known(report)
     _print_failures(report)

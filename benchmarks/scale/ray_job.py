@@ -108,11 +108,22 @@ def cluster(side: str) -> Iterator[Any]:
 
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     for _ in range(2):
-        nodes.add_node(num_cpus=1, object_store_memory=80 << 20)
+        join(nodes)
     try:
         yield nodes
     finally:
         nodes.shutdown()
+
+
+def join(nodes: Any) -> None:
+    """One more node; on a busy machine it may take Ray several attempts, of 30 s each."""
+    for attempt in range(6):
+        try:
+            nodes.add_node(num_cpus=1, object_store_memory=80 << 20)
+            return
+        except Exception:  # Ray has no other
+            if attempt == 5:
+                raise
 
 
 @contextmanager
@@ -157,7 +168,7 @@ def run(place: Path, side: str, files: int, nodes: Any) -> int:
             for process in (raylet, *raylet.children(recursive=True)):
                 process.kill()
             nodes.remove_node(victim, allow_graceful=False)
-            nodes.add_node(num_cpus=1, object_store_memory=80 << 20)
+            join(nodes)
             killed += 1
     assert command.returncode == 3, f"exit code {command.returncode}"
     return killed

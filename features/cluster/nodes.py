@@ -23,7 +23,7 @@ START = "start one with: ray start --head, or leave the address out for one on t
 
 
 @contextmanager
-def connected(address: str | None) -> Iterator[None]:
+def connected(address: str | None = None) -> Iterator[None]:
     """A connection to a cluster; without an address to one that runs on this machine, which may be started here.
 
     ``address``: HOST:PORT, ray://HOST:PORT, or auto for one that runs on this machine.

@@ -220,7 +220,7 @@ def test_without_a_terminal_a_plain_line_is_printed_now_and_then(monkeypatch, ca
     now = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     report = JobReport(files=10, already=2)
-    with job_progress(8) as show:
+    with job_progress() as show:
         show(report)
         now[0] += 29
         show(report)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from index.postgres import Place, writer_at
+from index.postgres import Place, snapshot_at, writer_at
 from index.queries import Queries
 from index.scanners import AT, RERANK
 from index.storage import Recall
@@ -36,7 +36,7 @@ def record_recall(directory: Path | Place, given: tuple[Queries, str] | None = N
     given: queries, and a description of them; None: what is recorded stays; where nothing is, clips of the index
     are the queries. Returns what is recorded; None where every result is exact, or the index is empty.
     """
-    video_index = VideoIndex.open(directory)
+    video_index = VideoIndex(snapshot_at(directory))
     recorded = video_index.snapshot.recall
     if video_index.proven or not len(video_index):
         return None

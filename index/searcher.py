@@ -18,10 +18,9 @@ import numpy as np
 
 from index.exact import Ranked
 from index.hit import Hit, VideoHits, best_videos, first_count, folded, hits_of, said
-from index.postgres import Place, home_of, of_one_state, place_of
 from index.queries import Queries
 from index.request import Meaning, Request, check_experts
-from index.storage import text_name
+from index.storage import of_one_state, text_name
 from index.text_side import Text, TextSide
 from index.video_index import Masks, Matching, VideoIndex, both, selection_of
 from mee.checkpoint import changed_since, fingerprint
@@ -30,6 +29,7 @@ from mee.errors import InputError
 if TYPE_CHECKING:
     import torch
 
+    from index.postgres import Place
     from mee.model import MEE
 
 Answer = list[Hit] | list[VideoHits]
@@ -72,8 +72,13 @@ class Searcher:
         Raises:
             InputError: the index or its model is not there, or they do not belong together.
         """
-        directory, home = place_of(place), home_of(place_of(place))
-        video_index = VideoIndex.open(directory, device=index_device)
+        if isinstance(place, Path):
+            video_index, home = VideoIndex.open(place, device=index_device), place
+        else:
+            from index.postgres import home_of, place_of, snapshot_at  # here: most searches need none of it
+
+            place = place_of(place)
+            video_index, home = VideoIndex(snapshot_at(place), device=index_device), home_of(place)
         origin = video_index.origin
         places = [(model, True)] if model else list(origin.models(home))
 
@@ -89,13 +94,13 @@ class Searcher:
                 if found == origin.model_fingerprint:
                     return folder
                 if sure:
-                    again = shlex.join(["mee", "index", origin.store, str(folder), str(directory), "--overwrite"])
+                    again = shlex.join(["mee", "index", origin.store, str(folder), str(place), "--overwrite"])
                     raise InputError(
-                        f"'{folder}' is not the model that index '{directory}' was made with (fingerprint "
+                        f"'{folder}' is not the model that index '{place}' was made with (fingerprint "
                         f"{found}, not {origin.model_fingerprint}). Make the index again: {again}"
                     )
             raise InputError(
-                f"the model of index '{directory}' is not at '{origin.model}', nor beside the index. Say where it "
+                f"the model of index '{place}' is not at '{origin.model}', nor beside the index. Say where it "
                 "is with --model, or once for all with mee index STORE MODEL INDEX"
             )
 

@@ -26,11 +26,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.exact import Ranked, search_approximately, search_proven
-from index.postgres import Place, snapshot_at
 from index.queries import FEW, Doubles, Queries, pattern_vectors
 from index.request import STREAMS, Request
 from index.scanners import PROVEN, RERANK, TINY, Partition, gpu_usable
-from index.storage import STANDARD, Origin, Segment, Snapshot, refreshed
+from index.storage import STANDARD, Origin, Segment, Snapshot, read_snapshot, refreshed
 from mee.errors import InputError
 from mee.layout import Layout
 
@@ -71,13 +70,13 @@ class VideoIndex:
         self.missing: set[str] = set()  # shards that did not answer since somebody emptied this
 
     @classmethod
-    def open(cls, directory: Path | Place, *, device: torch.device | None = None) -> VideoIndex:
-        """Open an index, memory-mapped, or in a database.
+    def open(cls, directory: Path, *, device: torch.device | None = None) -> VideoIndex:
+        """Open an index, memory-mapped.
 
         Raises:
             InputError: there is no index, or it is damaged or of another version.
         """
-        return cls(snapshot_at(directory), device=device)
+        return cls(read_snapshot(directory), device=device)
 
     def rank(
         self,
@@ -258,10 +257,8 @@ class VideoIndex:
             InputError: as `meant_video`.
         """
         self.snapshot.check()
-        found: list[Moment] = []
-        masks = self._live(self.of_videos([self.meant_video(video)]))
-        for mask, segment in zip(masks, self.snapshot.segments):
-            found += self._moments(segment, np.flatnonzero(mask))
+        its = zip(self._live(self.of_videos([self.meant_video(video)])), self.snapshot.segments)
+        found = [one for mask, segment in its for one in self._moments(segment, np.flatnonzero(mask))]
         return sorted(found, key=lambda moment: (moment.start_s, moment.clip_id))
 
     def moments(self, clip_ids: Sequence[str]) -> list[Moment]:

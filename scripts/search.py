@@ -34,7 +34,6 @@ from urllib.parse import parse_qsl
 from tyro.conf import OmitArgPrefixes, Positional, Suppress, UseAppendAction, arg
 from tyro.constructors import PrimitiveConstructorSpec
 
-from index.postgres import Place, place_of
 from index.request import Request
 from mee.errors import InputError, count, usable
 from scripts.console import (
@@ -53,6 +52,7 @@ from scripts.console import (
 
 if TYPE_CHECKING:
     from index.hit import Hit, VideoHits
+    from index.postgres import Place
     from index.searcher import Searcher
 
 BATCH = 256  # lines of stdin searched together
@@ -87,12 +87,20 @@ Term = Annotated[
         lambda _: [],
     ),
 ]
-At = Annotated[  # where an index is
-    Path | Place,
-    PrimitiveConstructorSpec(
-        1, "INDEX", lambda given: place_of(given[0]), lambda at: isinstance(at, Path | Place), lambda at: [str(at)]
-    ),
-]
+
+
+def _place(given: Sequence[str]) -> Path | Place:
+    if "://" not in given[0]:
+        return Path(given[0])
+    from index.postgres import place_of  # here: most searches need none of it
+
+    return place_of(given[0])
+
+
+if TYPE_CHECKING:
+    At = Path | Place
+else:  # where an index is, a folder or a database
+    At = Annotated[Path, PrimitiveConstructorSpec(1, "INDEX", _place, lambda _: True, lambda at: [str(at)])]
 Weights = Annotated[Mapping[str, float], by_name("EXPERT=NUMBER", float)]
 
 

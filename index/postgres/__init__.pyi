@@ -3,7 +3,6 @@ from .database import Database as Database
 from .database import Outdated as Outdated
 from .places import holds_index as holds_index
 from .places import home_of as home_of
-from .places import of_one_state as of_one_state
 from .places import place_of as place_of
 from .places import snapshot_at as snapshot_at
 from .tables import Changes as Changes

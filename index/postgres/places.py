@@ -5,10 +5,8 @@ What this takes is imported where it is used: commands begin here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING
 
 from index.postgres.connection import Place
 
@@ -16,9 +14,6 @@ if TYPE_CHECKING:
     from index.storage import Snapshot
 
 SCHEMES = ("postgresql://", "postgres://")
-TRIES = 20  # of a search in a database that is written to
-Asked = ParamSpec("Asked")
-Found = TypeVar("Found")
 
 
 def place_of(given: str | Path | Place) -> Path | Place:
@@ -68,23 +63,3 @@ def holds_index(place: Path | Place) -> bool:
     with place.connect() as connection, sentences(place):
         found = connection.execute("SELECT to_regclass('mee_index')").fetchone()
         return found is not None and found[0] is not None
-
-
-def of_one_state(
-    work: Callable[Concatenate[Any, Asked], Found],
-) -> Callable[Concatenate[Any, Asked], Found]:
-    """A method of a Searcher that is called again where a database was written to meanwhile."""
-
-    @wraps(work)
-    def done(self: Any, *asked: Asked.args, **more: Asked.kwargs) -> Found:
-        from index.storage import Changed
-
-        for _ in range(TRIES):
-            try:
-                return work(self, *asked, **more)
-            except Changed:
-                if not self.refresh():
-                    raise
-        raise Changed
-
-    return cast("Callable[Concatenate[Any, Asked], Found]", done)

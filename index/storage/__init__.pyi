@@ -36,6 +36,7 @@ from .shards import shard_folders as shard_folders
 from .shards import share_of as share_of
 from .snapshot import Changed as Changed
 from .snapshot import Snapshot as Snapshot
+from .snapshot import of_one_state as of_one_state
 from .snapshot import read_snapshot as read_snapshot
 from .snapshot import refreshed as refreshed
 from .table import OPTIONAL as OPTIONAL

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, wraps
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 from index.scanners import TINY, Floats, Partition, Settings
 from index.storage.checksums import check_file, worth_checking
 from index.storage.entries import together
-from index.storage.manifest import INDEX_FILE, Manifest, Origin, Recall, read_manifest, reading
+from index.storage.manifest import INDEX_FILE, SHARDS_FILE, Manifest, Origin, Recall, read_manifest, reading
 from index.storage.segment import Segment, SegmentFacts, as_of, folder_of, open_segment, packed_of, read_facts
-from index.storage.shards import shard_folders
 from index.storage.table import STANDARD
 from mee.errors import InputError
 from mee.layout import Layout, Scale
@@ -31,6 +30,9 @@ if TYPE_CHECKING:
 
 SAMPLE, FEW = 1000, 50  # clips whose mean stands for that of all; so many are a poor estimate of it
 TRIES = 100  # when the writer replaces segments faster than they are opened
+AGAIN = 20  # times that a database is searched while others write to it
+Asked = ParamSpec("Asked")
+Found = TypeVar("Found")
 
 
 class Changed(InputError):
@@ -38,6 +40,24 @@ class Changed(InputError):
 
     def __init__(self) -> None:
         super().__init__("the index changed while it was searched; search again")
+
+
+def of_one_state(
+    work: Callable[Concatenate[Any, Asked], Found],
+) -> Callable[Concatenate[Any, Asked], Found]:
+    """A method of a Searcher that is called again where a database was written to meanwhile."""
+
+    @wraps(work)
+    def done(self: Any, *asked: Asked.args, **more: Asked.kwargs) -> Found:
+        for _ in range(AGAIN):
+            try:
+                return work(self, *asked, **more)
+            except Changed:
+                if not self.refresh():
+                    raise
+        raise Changed
+
+    return cast("Callable[Concatenate[Any, Asked], Found]", done)
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,15 +231,23 @@ def refreshed(snapshot: Snapshot) -> Snapshot:
     return snapshot if same else now
 
 
+def _shards_of(directory: Path) -> list[Path]:
+    if not (directory / SHARDS_FILE).is_file():
+        return []
+    from index.storage.shards import shard_folders  # here: most indexes have none
+
+    return shard_folders(directory)
+
+
 def _opened(directory: Path, known: Mapping[Path, Snapshot]) -> Snapshot:
     for _ in range(TRIES):
-        folders = shard_folders(directory)
+        folders = _shards_of(directory)
         try:
             if not folders:
                 return read_single(directory, known.get(directory))
             return joined_shards(directory, [read_single(folder, known.get(folder)) for folder in folders])
         except InputError:
-            if shard_folders(directory) == folders:  # else all were made again
+            if _shards_of(directory) == folders:  # else all were made again
                 raise
     raise _changing(directory)
 

@@ -28,6 +28,7 @@ from httpx import ASGITransport, AsyncClient
 from index.postgres.connection import Place
 from index.postgres.database import Database
 from index.postgres.mirror import Exact
+from index.postgres.places import snapshot_at
 from index.postgres.writer import DatabaseWriter
 from scripts.serve.app import Settings as ServeSettings
 from scripts.serve.app import create_app
@@ -48,7 +49,7 @@ class Made(Text):
 
 
 def searcher_of(place, layout):
-    return Searcher(VideoIndex.open(place), Made(layout))
+    return Searcher(VideoIndex(snapshot_at(place)), Made(layout))
 
 
 def clips(count, seed, layout, first=0):

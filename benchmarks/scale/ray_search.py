@@ -41,8 +41,9 @@ import pyarrow as pa
 from benchmarks.data.index_data import CHUNK, Made
 from benchmarks.serve.load import sentences, served, take
 from benchmarks.timing import apart, arguments, machine, say
+from features.cluster import connected
 from index import Entries, IndexWriter, Origin, Request, Searcher
-from index.on_ray import Shards, connected
+from index.on_ray import Shards
 from index.storage import share_of, text_name
 
 SECONDS = 10.0  # of a clip

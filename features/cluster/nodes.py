@@ -18,6 +18,8 @@ from features.errors import InputError
 from features.media import Library, stamp_of
 
 CONNECT_S = 5.0  # for a connection to the cluster's address
+OWN: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 100 << 20}  # of one that is started here
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS_SKIP_REGEX": "."}  # no statistics, no lines of workers
 LOOK_S = 120.0  # that a node may take to look at the library and the store: it may have to start a process
 START = "start one with: ray start --head, or leave the address out for one on this machine"
 
@@ -31,7 +33,7 @@ def connected(address: str | None = None) -> Iterator[None]:
     Raises:
         InputError: Ray is not installed, there is no cluster, or it is of another version of Ray or Python.
     """
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ |= QUIET
     try:
         import ray
     except ImportError as error:
@@ -48,7 +50,9 @@ def connected(address: str | None = None) -> Iterator[None]:
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         # no log of Ray belongs between our lines: it keeps them in its own folder
-        ray.init(address or "local", include_dashboard=False, log_to_driver=False, logging_level=logging.CRITICAL)
+        ray.init(
+            address or "local", log_to_driver=False, logging_level=logging.CRITICAL, **({} if address else OWN)
+        )
     except (ConnectionError, RuntimeError, ValueError, ImportError, TimeoutError) as error:
         raise InputError(_refused(address, error)) from error
     finally:

@@ -1,2 +1,1 @@
-from .cluster import connected as connected
 from .shards import Shards as Shards

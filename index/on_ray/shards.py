@@ -36,7 +36,7 @@ TURN_S = 1.0  # of a search that goes to actors that open what was written; else
 
 @final
 class Shards:
-    """Within a connection to Ray (cluster.py); one thread searches."""
+    """Within a connection to Ray (features/cluster); one thread searches."""
 
     def __init__(self, seconds: float = 5.0) -> None:
         """seconds: in which a shard has to answer."""

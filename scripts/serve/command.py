@@ -158,7 +158,8 @@ def _shards(args: ServeArgs) -> Iterator[Shards | None]:
     if args.ray is None:
         yield None
         return
-    from index.on_ray import Shards, connected
+    from features.cluster import connected
+    from index.on_ray import Shards
 
     with connected(*args.ray), closing(Shards(args.shard_seconds)) as shards:
         yield shards

@@ -194,3 +194,18 @@ def misused(capsys):
         return " ".join(err.replace("│", " ").split())
 
     return run
+
+
+@pytest.fixture
+def clips(tmp_path, media):
+    """A folder to fill with copies of one short clip, under names that control the extractor `odd`."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+
+    def fill(*names):
+        for name in names:
+            media.write(folder / name, [media.plain(number) for number in range(6)])
+            media.own_content(folder / name, name)
+        return folder
+
+    return fill

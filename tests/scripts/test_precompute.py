@@ -31,21 +31,6 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
 @pytest.fixture
-def clips(tmp_path, media):
-    """A folder to fill with copies of one short clip, under names that control the extractor `odd`."""
-    folder = tmp_path / "videos"
-    folder.mkdir()
-
-    def fill(*names):
-        for name in names:
-            media.write(folder / name, [media.plain(number) for number in range(6)])
-            media.own_content(folder / name, name)
-        return folder
-
-    return fill
-
-
-@pytest.fixture
 def listen(clips, tmp_path, prints):
     """Extract the sound of the folder's clips, or of one file; returns stdout and stderr."""
 

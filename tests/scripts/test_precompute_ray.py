@@ -43,18 +43,8 @@ def cluster(odd_site, pytestconfig):
 
 
 @pytest.fixture
-def videos(tmp_path, media):
-    """videos("a.mp4", ...): a folder with a short clip of each name."""
-    folder = tmp_path / "videos"
-    folder.mkdir()
-
-    def fill(*names):
-        for name in names:
-            media.write(folder / name, [media.plain(number) for number in range(6)])
-            media.own_content(folder / name, name)
-        return folder
-
-    return fill
+def videos(clips):
+    return clips
 
 
 def contents(directory):

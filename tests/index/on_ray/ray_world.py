@@ -6,8 +6,7 @@ from contextlib import contextmanager
 
 import psutil
 
-from index.on_ray import connected
-from index.on_ray.cluster import QUIET
+from features.cluster import QUIET, connected
 from index.storage import IndexWriter, share_of
 from tests.index.galleries import ORIGIN
 

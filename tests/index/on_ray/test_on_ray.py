@@ -6,8 +6,9 @@ import time
 import numpy as np
 import pytest
 
-from index.on_ray import Shards, connected
-from index.on_ray import cluster as cluster_module
+import features.errors
+from features.cluster import connected
+from index.on_ray import Shards
 from index.on_ray.actor import Shard, version_of
 from index.queries import Queries
 from index.request import Request
@@ -163,11 +164,5 @@ def test_an_actor_answers_for_the_version_it_is_asked_for(place, says, tmp_path)
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere.invalid:6379", "here"])
 def test_where_no_cluster_answers_it_says_so(address):
-    with pytest.raises(InputError, match=address), connected(address):
-        pass
-
-
-def test_without_ray_it_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(cluster_module, "find_spec", lambda _: None)
-    with pytest.raises(InputError, match=r"pip install 'mee\[ray\]'"), connected():
+    with pytest.raises(features.errors.InputError, match=address), connected(address):
         pass

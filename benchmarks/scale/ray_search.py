@@ -110,7 +110,7 @@ def make(work: Path, args: Args) -> tuple[Path, Path]:
     """One index, and the same clips in shards, with a model that has a text side."""
     import torch
 
-    from index.sync import write_text_side
+    from index.text_export import write_text_side
     from mee.checkpoint import fingerprint
     from mee.config import ExpertConfig, ModelConfig
     from mee.model import MEE
@@ -235,14 +235,16 @@ def killed(port: int, texts: list[str], true: list[Any], args: Args) -> str:
 
     with ThreadPoolExecutor(args.clients) as pool:
         clients = [pool.submit(client, n) for n in range(args.clients)]
-        time.sleep(2)
-        actors = [its for its in psutil.Process().children(recursive=True) if its.name() == ACTOR]
-        random.choice(actors).kill()
-        at = time.monotonic()
-        while time.monotonic() < at + 60 and not _whole_again(answers, at):
-            time.sleep(0.1)
-        time.sleep(1)
-        end[0] = True
+        try:
+            time.sleep(2)
+            below = psutil.Process().children(recursive=True)
+            random.choice([its for its in below if its.name().startswith(ACTOR)]).kill()
+            at = time.monotonic()
+            while time.monotonic() < at + 60 and not _whole_again(answers, at):
+                time.sleep(0.1)
+            time.sleep(1)
+        finally:
+            end[0] = True
         for its in clients:
             its.result()
     kinds = Counter(_kind(n, status, content, true, args) for _, n, status, content in answers)

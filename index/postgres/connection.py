@@ -12,6 +12,7 @@ import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +79,13 @@ class Place:
         return self._text
 
     __repr__ = __str__
+
+    @property
+    def beside(self) -> Place:
+        """Where an index is made that replaces the one here: in a schema that no url can name."""
+        other = copy(self)
+        other.schema = f"{self.schema}~"
+        return other
 
     @property
     def texts(self) -> Path:

@@ -114,11 +114,9 @@ class Database:
             connection.execute(composed("CREATE SCHEMA IF NOT EXISTS {}", place.schema))
         with place.connect(write=True) as connection, sentences(place), connection.transaction():
             _lock(connection, place)
-            there = [name for (name,) in connection.execute(LISTED, (place.schema,))]
-            if "mee_index" in there and not overwrite:
+            if "mee_index" in _tables(connection, place) and not overwrite:
                 raise InputError(f"there is an index at {place} already; --overwrite replaces it")
-            for name in there:
-                connection.execute(composed("DROP TABLE {}", name))
+            _drop(connection, place)
             connection.execute(TABLES)
             facts = (FORMAT, new.identity, new.identity, new.content())
             connection.execute("INSERT INTO mee_index VALUES (%s, %s, 0, %s, 0, %s)", facts)
@@ -147,18 +145,14 @@ class Database:
         if self._writer is not None:
             yield
             return
-        connection = self.place.connect(write=True)
-        try:
-            with sentences(self.place):
-                _lock(connection, self.place)
-            self._writer = connection
-            yield
-            if self.state.hnsw:
-                with sentences(self.place):
-                    self._approximate(connection)
-        finally:
-            self._writer = None
-            connection.close()
+        with locked(self.place) as self._writer:
+            try:
+                yield
+                if self.state.hnsw:
+                    with sentences(self.place):
+                        self._approximate(self._writer)
+            finally:
+                self._writer = None
 
     def put(self, entries: Entries) -> None:
         """Add clips, and replace those of the same names: all of them or, if an error is raised, none.
@@ -366,7 +360,7 @@ class Database:
 
     def _approximate(self, connection: Connection) -> None:
         """Make the approximate indexes that are missing."""
-        for (name,) in connection.execute(LISTED, (self.place.schema,)).fetchall():
+        for name in _tables(connection, self.place):
             if name.startswith("mee_vectors_"):
                 query = "SELECT atttypmod FROM pg_attribute WHERE attrelid = %s::regclass AND attname = 'vector'"
                 (width,) = connection.execute(query, (composed("{}", name).as_string(),)).fetchone() or (0,)
@@ -376,6 +370,45 @@ class Database:
                 create = f"CREATE INDEX IF NOT EXISTS {{}} ON {{}} USING hnsw (({text}) {kind}_ip_ops)"
                 if width <= WIDEST_HALF:
                     connection.execute(composed(create, f"{name}_hnsw"[-60:], name))
+
+
+@contextmanager
+def locked(place: Place) -> Iterator[Connection]:
+    """A connection that is the only one that writes, until the end.
+
+    Raises:
+        InputError: another one writes.
+    """
+    connection = place.connect(write=True)
+    try:
+        with sentences(place):
+            _lock(connection, place)
+        yield connection
+    finally:
+        connection.close()
+
+
+def publish(connection: Connection, hidden: Place, place: Place | None) -> None:
+    """Put the index of a hidden schema in the place of another one, at once; None: delete it."""
+    with sentences(hidden), connection.transaction():
+        if place is not None:
+            _drop(connection, place)
+            for name in _tables(connection, hidden):
+                move = "ALTER TABLE {}.{} SET SCHEMA {}"
+                connection.execute(composed(move, hidden.schema, name, place.schema))
+        _drop(connection, hidden)
+        connection.execute(composed("DROP SCHEMA IF EXISTS {}", hidden.schema))
+
+
+def _tables(connection: Connection, place: Place) -> list[str]:
+    """Those of the index that is there."""
+    return [name for (name,) in connection.execute(LISTED, (place.schema,))]
+
+
+def _drop(connection: Connection, place: Place) -> None:
+    """Delete the index that is there, if any."""
+    for name in _tables(connection, place):
+        connection.execute(composed("DROP TABLE {}.{}", place.schema, name))
 
 
 def _lock(connection: Connection, place: Place) -> None:

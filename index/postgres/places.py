@@ -60,6 +60,6 @@ def holds_index(place: Path | Place) -> bool:
         return has_index(place)
     from index.postgres.connection import sentences
 
-    with place.connect() as connection, sentences(place):
+    with place.connect(create=True) as connection, sentences(place):
         found = connection.execute("SELECT to_regclass('mee_index')").fetchone()
         return found is not None and found[0] is not None

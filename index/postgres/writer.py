@@ -1,20 +1,22 @@
 """DatabaseWriter: changes an index in PostgreSQL as an IndexWriter changes one in a folder.
 
-Each put and remove is a transaction, and readers see it at once, also where an index is made again. Kinds:
-fastscan, and auto with a recall, are HNSW, which is made when the index is; all others are exact.
+Each put and remove is a transaction, and readers see it at once. An index that replaces another one is made in a
+schema beside it, and takes its place when it is whole. Kinds: fastscan, and auto with a recall, are HNSW, which is
+made when the index is; all others are exact.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, final
 
 from index.postgres.connection import Place
-from index.postgres.database import Database
+from index.postgres.database import Database, locked, publish
 from index.postgres.mirror import Mirror
+from index.postgres.places import holds_index
 from index.scanners import Settings
 from index.storage import (
     Entries,
@@ -38,11 +40,10 @@ from mee.layout import Layout, Scale
 class DatabaseWriter:
     """A context manager; made by `create` or `open`."""
 
-    published = True  # readers see at once what is put
-
-    def __init__(self, database: Database) -> None:
-        self._database, self._mirror, self._stack = database, Mirror(database), ExitStack()
-        self._stack.enter_context(database.writing())
+    def __init__(self, database: Database, stack: ExitStack, *, published: bool = True) -> None:
+        """stack: is left when the writer is; published: whether readers see at once what is put."""
+        self._database, self._mirror, self._stack = database, Mirror(database), stack
+        self.published = published
 
     @classmethod
     def create(
@@ -57,14 +58,22 @@ class DatabaseWriter:
         """Make an index without clips; raises as `Database.create`, and as `Database.writing`."""
         settings = settings or Settings()
         how: Any = {"overwrite": overwrite, "hnsw": settings.larger == "fastscan"}
-        writer = cls(Database.create(place, layout, origin, **how))
-        writer._database.write_state(settings=settings)
-        return writer
+        with ExitStack() as stack:
+            hidden = place.beside if overwrite and holds_index(place) else None
+            if hidden is not None:
+                stack.enter_context(_replaced(place, hidden))
+            database = Database.create(hidden or place, layout, origin, **how)
+            stack.enter_context(database.writing())
+            database.write_state(settings=settings)
+            return cls(database, stack.pop_all(), published=hidden is None)
 
     @classmethod
     def open(cls, place: Place) -> Self:
         """Change an index that exists; raises as `Database.open`, and as `Database.writing`."""
-        return cls(Database(place))
+        with ExitStack() as stack:
+            database = Database(place)
+            stack.enter_context(database.writing())
+            return cls(database, stack.pop_all())
 
     def __enter__(self) -> Self:
         return self
@@ -125,6 +134,19 @@ class DatabaseWriter:
         with whole_folder(folder) as aside:
             write(aside)
             discard(folder)
+
+
+@contextmanager
+def _replaced(place: Place, hidden: Place) -> Iterator[None]:
+    """Let no other process write an index; an index that is made meanwhile takes its place, or is not left."""
+    with locked(place) as connection:
+        try:
+            yield
+        except BaseException:
+            with suppress(InputError):
+                publish(connection, hidden, None)
+            raise
+        publish(connection, hidden, place)
 
 
 Writer = IndexWriter | ShardsWriter | DatabaseWriter

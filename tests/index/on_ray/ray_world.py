@@ -48,5 +48,5 @@ def in_shards(directory, entries, layout, count=3):
 def actors():
     """Processes of shards, of nodes that this process has started."""
     mine = psutil.Process().children(recursive=True)
-    found = [its for its in mine if its.is_running() and its.name() == "ray::Shard"]
+    found = [its for its in mine if its.is_running() and its.name().startswith("ray::Shard")]
     return sorted(found, key=lambda its: its.pid)

@@ -28,7 +28,7 @@ from httpx import ASGITransport, AsyncClient
 from index.postgres.connection import Place
 from index.postgres.database import Database
 from index.postgres.mirror import Exact
-from index.postgres.places import snapshot_at
+from index.postgres.places import holds_index, snapshot_at
 from index.postgres.writer import DatabaseWriter
 from scripts.serve.app import Settings as ServeSettings
 from scripts.serve.app import create_app
@@ -190,6 +190,35 @@ def test_a_change_in_the_middle_of_a_search_is_seen_whole(database, monkeypatch)
     assert not changes
     assert found == searcher_of(database, LAYOUT).search([request])
     assert len(searcher.video_index) == len(found[0]) == 68
+
+
+@pytest.mark.parametrize("settings", [Settings(), Settings("fastscan", 0.9)])
+def test_an_index_that_replaces_another_is_seen_when_it_is_whole(database, settings):
+    searcher, request = searcher_of(database, LAYOUT), Request(sentence="s", top=70)
+    before, how = searcher.search([request]), {"settings": settings, "overwrite": True}
+
+    def replace_it():
+        with DatabaseWriter.create(database, LAYOUT, ORIGIN, **how) as writer:
+            writer.put(clips(9, 3, LAYOUT))
+            assert len(writer.snapshot) == 9
+            assert not writer.published
+            assert not searcher.refresh()
+            with pytest.raises(InputError, match="another process"):
+                DatabaseWriter.open(database)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        replace_it()
+    assert (searcher.refresh(), searcher.search([request])) == (False, before)
+    assert not holds_index(database.beside)
+    with DatabaseWriter.create(database.beside, LAYOUT, ORIGIN):
+        pass  # as a killed process leaves it
+    with DatabaseWriter.create(database, LAYOUT, ORIGIN, **how) as writer:
+        writer.put(clips(9, 3, LAYOUT))
+        assert searcher.search([request]) == before
+    assert searcher.refresh()
+    assert len(searcher.search([request])[0]) == len(searcher.video_index) == 9
+    assert not holds_index(database.beside)
 
 
 @pytest.mark.slow

@@ -98,7 +98,7 @@ class Filter:
 
     def _found(self, table: pa.Table | None, columns: Mapping[str, pa.DataType]) -> Any:
         try:
-            return Evaluation(self.text, table, columns).condition(self.body)
+            return _Evaluation(self.text, table, columns).condition(self.body)
         except RecursionError:
             raise wrong(self.text, "is nested too deeply; write it with fewer brackets") from None
 
@@ -110,7 +110,7 @@ def _unknown() -> pa.Scalar:
 
 
 @dataclass(frozen=True)
-class Operand:
+class _Operand:
     """A column, or a value where there is no name."""
 
     name: str | None
@@ -122,7 +122,7 @@ class Operand:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class _Evaluation:
     """A filter over one table; without a table only its grammar is checked."""
 
     text: str
@@ -216,7 +216,7 @@ class Evaluation:
             pc.or_kleene, [METHODS[function.attr](column.data, part.data.as_py()) for part in parts], none
         )
 
-    def column(self, node: ast.expr) -> Operand | None:
+    def column(self, node: ast.expr) -> _Operand | None:
         """A name, or column("a name"); None of anything else."""
         if isinstance(node, ast.Name):
             name = node.id
@@ -228,16 +228,16 @@ class Evaluation:
         else:
             return None
         if self.table is None:
-            return Operand(name, pa.nulls(0))
+            return _Operand(name, pa.nulls(0))
         if name not in self.columns:  # Python composes letters of names
             name = {normalize("NFKC", one): one for one in self.columns}.get(normalize("NFKC", name), name)
         if name not in self.columns:
             there = ", ".join(map(spelled, self.columns))
             hint = did_you_mean(name, map(spelled, self.columns))
             raise wrong(self.text, f"names no column: {name_id(name)}{hint}; there are {there}")
-        return Operand(name, values_of(self.table, name, self.columns[name]))
+        return _Operand(name, values_of(self.table, name, self.columns[name]))
 
-    def value(self, node: ast.expr) -> Operand:
+    def value(self, node: ast.expr) -> _Operand:
         """A number, a text, True or False."""
         try:
             value = ast.literal_eval(node)
@@ -252,9 +252,9 @@ class Evaluation:
             raise self.refused(node) from None
         if data.type not in HOLDS:
             raise self.refused(node)
-        return Operand(None, data)
+        return _Operand(None, data)
 
-    def check(self, column: Operand, other: str | None) -> None:
+    def check(self, column: _Operand, other: str | None) -> None:
         """Refuse what cannot be compared with a column."""
         if column.name is None:
             raise wrong(self.text, f"compares a value with a value, and no column; {QUOTE}")

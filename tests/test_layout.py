@@ -48,7 +48,7 @@ ARROWS: dict[str, dict[str, str]] = {
         "index": "exact postgres request scanners storage",
         "exact": "index scanners",
         "on_ray": "exact index request scanners storage",
-        "postgres": "index scanners storage",
+        "postgres": "scanners storage",
         "request": "exact index scanners storage",
         "storage": "scanners",
     },

@@ -32,19 +32,23 @@ SEARCH_PATH = re.compile(r"-(?:c\s*|-)search_path=(\w{1,60})")
 OPENED = """SELECT set_config('search_path', concat_ws(',', quote_ident(%s), quote_ident(min(nspname))), false),
     min(extversion), current_setting('transaction_read_only')
     FROM pg_extension JOIN pg_namespace n ON n.oid = extnamespace WHERE extname = 'vector'"""
-REMEDIES = {  # of an SQLSTATE or, while there is no connection, of what libpq and the server say
+TAKE = "SELECT pg_try_advisory_lock(hashtext('mee'), %s::regnamespace::oid::bigint::int)"
+HOLDER = """SELECT concat('process ', pid, ' there, ', application_name, ', since ' || backend_start::timestamp(0))
+    FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE locktype = 'advisory' AND granted
+    AND classid = hashtext('mee')::bigint::bit(32)::bigint::oid AND objid = %s::regnamespace::oid"""
+REMEDIES = {  # of an SQLSTATE or, while there is no connection, of what libpq and the server say, ports included
     "authentication failed": "refuses the user or the password; check both (in a url they are percent-encoded)",
     "no password supplied": "wants a password; give it in the url, in PGPASSWORD or in a password file",
-    "too many c|remaining connection|53300": "has no connection free; try later, or raise max_connections",
-    "starting up|shutting down|recovery mode|57P03": "is starting or stopping; try again in a moment",
+    "too many c|remaining connection|^53300$": "has no connection free; try later, or raise max_connections",
+    "starting up|shutting down|recovery mode|^57P03$": "is starting or stopping; try again in a moment",
     'role "': "does not know the user; check the name in the url",
     'database "': "does not exist on that server; make it: createdb NAME",
-    "25006": "is read-only, as a standby is; give the url of the primary",
-    "53...|58030": "has no room left; free disk or memory there, and run it again: nothing of it was kept",
-    "57014": "did not answer in time; ?options=-cstatement_timeout%3D600000 gives it more, in milliseconds",
-    "42P01|3F000": "has no index; make one with: mee index STORE MODEL URL",
-    "22021|22P05": "cannot keep a text with the character NUL; take it out",
-    "57P0.|08...|server closed|connection is|SSL|EOF": "closed the connection; see that it runs, and try again",
+    "^25006$": "is read-only, as a standby is; give the url of the primary",
+    "^(53...|58030)$": "has no room left; free disk or memory there, and run it again: nothing of it was kept",
+    "^57014$": "did not answer in time; ?options=-cstatement_timeout%3D600000 gives it more, in milliseconds",
+    "^(42P01|3F000)$": "has no index; make one with: mee index STORE MODEL URL",
+    "^(22021|22P05)$": "cannot keep a text with the character NUL; take it out",
+    "^(57P0.|08...)$|server closed|connection is|SSL|EOF": "closed the connection; see that it runs, try again",
     "connect|resolve|translate": "cannot be reached; check host and port, and that it runs and takes connections",
 }
 
@@ -131,6 +135,33 @@ class Place:
                 connection.close()
                 raise
         return connection
+
+
+@contextmanager
+def locked(place: Place) -> Iterator[Connection]:
+    """A connection that is the only one that writes, until the end.
+
+    Raises:
+        InputError: another one writes.
+    """
+    connection = place.connect(write=True)
+    try:
+        with sentences(place):
+            lock(connection, place)
+        yield connection
+    finally:
+        connection.close()
+
+
+def lock(connection: Connection, place: Place) -> None:
+    """Be the only one that writes until the connection ends."""
+    schema = (composed("{}", place.schema).as_string(),)
+    if connection.execute(TAKE, schema).fetchone() != (True,):
+        who = connection.execute(HOLDER, schema).fetchone()
+        raise InputError(
+            f"another process{f' ({who[0]})' if who else ''} is writing the index at {place}; "
+            "wait until it is done, or stop it"
+        )
 
 
 MAKE_ONE = "make one with: mee index STORE MODEL URL"

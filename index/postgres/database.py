@@ -11,24 +11,23 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, final
 
 import numpy as np
 
-from index.filter import Filter
-from index.postgres.connection import Place, composed, make_extension, sentences
+from index.postgres.connection import Place, composed, lock, locked, make_extension, sentences
 from index.postgres.tables import (
     FORMAT,
-    LISTED,
     TABLES,
     WIDEST,
     WIDEST_HALF,
     WIDEST_HNSW,
     Changes,
     State,
+    drop,
     put,
     remove,
     since,
     table_of,
+    tables_of,
     vectors_of,
 )
-from index.postgres.where import condition_of
 from index.storage import Entries, Origin
 from mee.errors import InputError
 from mee.layout import Layout, Pattern
@@ -37,10 +36,6 @@ if TYPE_CHECKING:
     from index.postgres.connection import Connection
     from index.scanners import Floats, Rows
 
-TAKE = "SELECT pg_try_advisory_lock(hashtext('mee'), %s::regnamespace::oid::bigint::int)"
-HOLDER = """SELECT concat('process ', pid, ' there, ', application_name, ', since ' || backend_start::timestamp(0))
-    FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE locktype = 'advisory' AND granted
-    AND classid = hashtext('mee')::bigint::bit(32)::bigint::oid AND objid = %s::regnamespace::oid"""
 LAST = "SELECT change, generation FROM mee_index"
 AGAIN_S = 20  # after a lost connection, to see whether a change is there
 SEEN = (100, 1000)  # candidates of an approximate index, at least and at most
@@ -113,10 +108,10 @@ class Database:
             make_extension(connection, place)
             connection.execute(composed("CREATE SCHEMA IF NOT EXISTS {}", place.schema))
         with place.connect(write=True) as connection, sentences(place), connection.transaction():
-            _lock(connection, place)
-            if "mee_index" in _tables(connection, place) and not overwrite:
+            lock(connection, place)
+            if "mee_index" in tables_of(connection, place) and not overwrite:
                 raise InputError(f"there is an index at {place} already; --overwrite replaces it")
-            _drop(connection, place)
+            drop(connection, place)
             connection.execute(TABLES)
             facts = (FORMAT, new.identity, new.identity, new.content())
             connection.execute("INSERT INTO mee_index VALUES (%s, %s, 0, %s, 0, %s)", facts)
@@ -214,7 +209,7 @@ class Database:
         pattern: Pattern,
         vector: Floats,
         k: int,
-        where: Filter | Rows | None = None,
+        where: Rows | None = None,
         *,
         generation: int | None = None,
         exact: bool = False,
@@ -225,7 +220,7 @@ class Database:
             pattern: which experts the clips have.
             vector: (W,) float32, finite.
             k: how many clips, at least 1.
-            where: which clips may be found: those that fulfil a filter, or (N,) rows; None: all.
+            where: (N,) rows of which some may be found; None: all.
             generation: what the index has to be at; None: any.
             exact: use no approximate index.
 
@@ -234,16 +229,12 @@ class Database:
 
         Raises:
             Outdated: the index is of another generation, or another index.
-            InputError: the database does not answer, or the filter does not fit the columns.
+            InputError: the database does not answer.
         """
         state, values = self.state, dict[str, Any](k=k)
         values["vector"] = f"[{','.join(map(repr, vector.tolist()))}]"
         condition, width = "", state.width(pattern)
-        if isinstance(where, Filter):
-            text, more = condition_of(where, state)
-            condition = f"WHERE row IN (SELECT row FROM mee_clips WHERE {text})"
-            values |= more
-        elif where is not None:
+        if where is not None:
             condition, values["rows"] = "WHERE row = ANY(%(rows)s::bigint[])", np.asarray(where, np.int64).tolist()
         approximate = state.hnsw and not exact and width <= WIDEST_HALF
 
@@ -360,7 +351,7 @@ class Database:
 
     def _approximate(self, connection: Connection) -> None:
         """Make the approximate indexes that are missing."""
-        for name in _tables(connection, self.place):
+        for name in tables_of(connection, self.place):
             if name.startswith("mee_vectors_"):
                 query = "SELECT atttypmod FROM pg_attribute WHERE attrelid = %s::regclass AND attname = 'vector'"
                 (width,) = connection.execute(query, (composed("{}", name).as_string(),)).fetchone() or (0,)
@@ -370,53 +361,3 @@ class Database:
                 create = f"CREATE INDEX IF NOT EXISTS {{}} ON {{}} USING hnsw (({text}) {kind}_ip_ops)"
                 if width <= WIDEST_HALF:
                     connection.execute(composed(create, f"{name}_hnsw"[-60:], name))
-
-
-@contextmanager
-def locked(place: Place) -> Iterator[Connection]:
-    """A connection that is the only one that writes, until the end.
-
-    Raises:
-        InputError: another one writes.
-    """
-    connection = place.connect(write=True)
-    try:
-        with sentences(place):
-            _lock(connection, place)
-        yield connection
-    finally:
-        connection.close()
-
-
-def publish(connection: Connection, hidden: Place, place: Place | None) -> None:
-    """Put the index of a hidden schema in the place of another one, at once; None: delete it."""
-    with sentences(hidden), connection.transaction():
-        if place is not None:
-            _drop(connection, place)
-            for name in _tables(connection, hidden):
-                move = "ALTER TABLE {}.{} SET SCHEMA {}"
-                connection.execute(composed(move, hidden.schema, name, place.schema))
-        _drop(connection, hidden)
-        connection.execute(composed("DROP SCHEMA IF EXISTS {}", hidden.schema))
-
-
-def _tables(connection: Connection, place: Place) -> list[str]:
-    """Those of the index that is there."""
-    return [name for (name,) in connection.execute(LISTED, (place.schema,))]
-
-
-def _drop(connection: Connection, place: Place) -> None:
-    """Delete the index that is there, if any."""
-    for name in _tables(connection, place):
-        connection.execute(composed("DROP TABLE {}.{}", place.schema, name))
-
-
-def _lock(connection: Connection, place: Place) -> None:
-    """Be the only one that writes until the connection ends."""
-    schema = (composed("{}", place.schema).as_string(),)
-    if connection.execute(TAKE, schema).fetchone() != (True,):
-        who = connection.execute(HOLDER, schema).fetchone()
-        raise InputError(
-            f"another process{f' ({who[0]})' if who else ''} is writing the index at {place}; "
-            "wait until it is done, or stop it"
-        )

@@ -2,8 +2,8 @@
 
     mee_index          one row: format, identity (another one after every `create`), generation, the last change (a
                        name that it gave itself), the next free number of a row, and as JSON a `State`
-    mee_clips          the clips that count: row, the generation of their put, duration (end_s - start_s), and the
-                       columns of index/storage/entries.py; text has collation C: it is compared by code points
+    mee_clips          the clips that count: row, the generation of their put, and the columns of
+                       index/storage/entries.py; text has collation C, which no update of a system changes
     mee_vectors_1011   (row, vector): the clips of one availability pattern, as in a partition (index/scanners)
     mee_words_2        of the expert of words of that number: word, row of its clip, start_s, end_s, words
     mee_word_vectors_2 (row, vector): the vectors of these words; `row` is the number of the word
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pyarrow as pa
 
-from index.postgres.connection import composed, quoted
+from index.postgres.connection import composed, quoted, sentences
 from index.storage import STANDARD, Entries, Manifest, Words, code_of, of_entries, parsed, shape_of, together
 from mee.errors import InputError
 
@@ -38,14 +38,14 @@ INLINE = 1_950  # components of a vector that fits into a page beside others' he
 LONGEST_NAME = 60  # bytes; PostgreSQL cuts names at 63
 TYPES = {pa.string(): 'text COLLATE "C"', pa.float64(): "float8", pa.int64(): "bigint", pa.bool_(): "boolean"}
 KINDS = {str(kind): kind for kind in (*TYPES, pa.null())}
-TAKEN = {*STANDARD, "row", "generation", "duration", "tableoid", "ctid", "xmin", "xmax", "cmin", "cmax"}
+TAKEN = {*STANDARD, "row", "generation", "tableoid", "ctid", "xmin", "xmax", "cmin", "cmax"}
 LISTED = "SELECT tablename FROM pg_tables WHERE schemaname = %s AND left(tablename, 4) = 'mee_'"
 TABLES = f"""
     CREATE TABLE mee_index
         (format int, identity text, generation bigint, change text, next_row bigint, content text);
     CREATE TABLE mee_removed (row bigint, generation bigint);
     CREATE INDEX ON mee_removed (generation);
-    CREATE TABLE mee_clips (row bigint PRIMARY KEY, generation bigint, duration float8,
+    CREATE TABLE mee_clips (row bigint PRIMARY KEY, generation bigint,
         {", ".join(f'"{name}" {TYPES[kind]}' for name, kind in STANDARD.items())});
     CREATE UNIQUE INDEX ON mee_clips (clip_id);
     CREATE INDEX ON mee_clips (generation)"""
@@ -119,6 +119,29 @@ def table_of(pattern: Sequence[bool]) -> str:
     """The name of the table of a pattern's vectors."""
     code = code_of(pattern)
     return f"mee_vectors_{code}" if len(code) < LONGEST_NAME - 12 else f"mee_vectors_x{int(code, 2):x}"
+
+
+def publish(connection: Connection, hidden: Place, place: Place | None) -> None:
+    """Put the index of a hidden schema in the place of another one, at once; None: delete it."""
+    with sentences(hidden), connection.transaction():
+        if place is not None:
+            drop(connection, place)
+            for name in tables_of(connection, hidden):
+                move = "ALTER TABLE {}.{} SET SCHEMA {}"
+                connection.execute(composed(move, hidden.schema, name, place.schema))
+        drop(connection, hidden)
+        connection.execute(composed("DROP SCHEMA IF EXISTS {}", hidden.schema))
+
+
+def tables_of(connection: Connection, place: Place) -> list[str]:
+    """Those of the index that is there."""
+    return [name for (name,) in connection.execute(LISTED, (place.schema,))]
+
+
+def drop(connection: Connection, place: Place) -> None:
+    """Delete the index that is there, if any."""
+    for name in tables_of(connection, place):
+        connection.execute(composed("DROP TABLE {}.{}", place.schema, name))
 
 
 def put(connection: Connection, state: State, entries: Entries, first: int) -> tuple[State, int]:
@@ -219,13 +242,10 @@ def _columns(state: State, schema: pa.Schema) -> dict[str, tuple[str, pa.DataTyp
 
 def _send_clips(connection: Connection, state: State, segment: Segment, rows: Rows) -> None:
     """Send a segment's table, whose columns are made or changed where they are not there yet."""
-    import pyarrow.compute as pc
-
     query = "SELECT attname, format_type(atttypid, NULL) FROM pg_attribute WHERE attrelid = 'mee_clips'::regclass"
     there = dict(connection.execute(query).fetchall())
     table = segment.table.arrow
     made = {"row": pa.array(rows), "generation": pa.array(np.full(len(rows), state.generation))}
-    made |= {"duration": pc.subtract(table["end_s"], table["start_s"])}
     made |= {name: table[name] for name in STANDARD}
     for name, (own, kind) in state.columns.items():
         if not pa.types.is_null(kind) and own not in there:

@@ -13,10 +13,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, final
 
-from index.postgres.connection import Place
-from index.postgres.database import Database, locked, publish
+from index.postgres.connection import Place, locked
+from index.postgres.database import Database
 from index.postgres.mirror import Mirror
 from index.postgres.places import holds_index
+from index.postgres.tables import publish
 from index.scanners import Settings
 from index.storage import (
     Entries,

@@ -16,7 +16,7 @@ from index.scanners import Settings
 from index.searcher import Searcher
 from index.storage.writer import IndexWriter
 from index.text_side import Text
-from index.video_index import VideoIndex
+from index.video_index import VideoIndex, selection_of
 from mee.errors import InputError
 from mee.text import Unread
 from tests.index.galleries import LAYOUT, ORIGIN, SPOKEN, entries_of, random_gallery, random_text
@@ -167,6 +167,75 @@ def test_what_is_found_is_what_a_folder_finds(both, layout):
             if not step:
                 change(place)
                 assert its.refresh()
+
+
+def literal(rng, kind):
+    if kind == "text":
+        return repr(str(rng.choice(["", "ab", "b", "Zoë", "a%b", "_", "\0", "a\0c", "\U0001f600"])))
+    if kind == "numbers":
+        return str(rng.choice([0, 1, -2, 2.5, 1e300, 2**53 + 1, 9223372036854775807, -0.1, 3.0]))
+    return str(rng.choice([True, False]))
+
+
+def condition(rng, columns, depth=0):
+    """A filter of random nodes; some compare what cannot be compared."""
+    if depth < 3 and rng.random() < 0.5:
+        parts = [condition(rng, columns, depth + 1) for _ in range(rng.integers(1, 4))]
+        joined = f" {rng.choice(['and', 'or'])} ".join(f"({part})" for part in parts)
+        return f"not ({joined})" if rng.random() < 0.3 else joined
+    name = list(columns)[rng.integers(len(columns))]
+    kind = columns[name] if rng.random() < 0.95 else rng.choice(["text", "numbers", "truth"])
+    column = f"column({name!r})"
+    match rng.integers(8):
+        case 0:
+            return f"{column} is {rng.choice(['', 'not '])}None"
+        case 1:
+            many = ", ".join(literal(rng, kind) for _ in range(rng.integers(0, 4)))
+            return f"{column} {rng.choice(['in', 'not in'])} [{many}]"
+        case 2 if kind == "text":
+            return f"{literal(rng, kind)} {rng.choice(['in', 'not in'])} {column}"
+        case 3 if kind == "text":
+            few = "".join(f"{literal(rng, kind)}, " for _ in range(rng.integers(0, 3)))
+            return f"{column}.{rng.choice(['startswith', 'endswith'])}(({few}))"
+        case 4:
+            other = [each for each, its in columns.items() if its == columns[name]]
+            return f"{column} {rng.choice(['<', '==', '!='])} column({str(rng.choice(other))!r})"
+        case 5 if kind == "truth":
+            return str(rng.choice([column, "True", "False"]))
+    sign = rng.choice(["==", "!="] if kind == "truth" else ["==", "!=", "<", "<=", ">", ">="])
+    chain = f"{literal(rng, kind)} {sign} {column}"
+    return f"{chain} {sign} {literal(rng, kind)}" if rng.random() < 0.3 else chain
+
+
+def test_random_filters_allow_what_they_allow_in_a_folder(both):
+    rng, count = np.random.default_rng(0), 300
+
+    def column(values):
+        return [None if rng.random() < 0.2 else values[rng.integers(len(values))] for _ in range(count)]
+
+    text, long = 'Tïtle "x" %s', "l" * 80
+    given = {
+        text: column(["", "ab", "b", "Zoë", "a%b", "_", "\U0001f600", "Z", "a"]),
+        "row": column([0, 1, -2, 3, 2**53 + 1, 2**63 - 1]),
+        long: column([0.0, 1.0, 2.5, 1e300, -0.1, float("inf"), 3.0]),
+        "xmin": column([True, False]),
+        "nothing": [None] * count,
+    }
+    kinds = {text: "text", "video": "text", "row": "numbers", long: "numbers", "duration": "numbers"}
+    kinds |= {"xmin": "truth", "nothing": "text"}
+    entries = entries_of(random_gallery(count, 1), LAYOUT, **given)
+    sides = [VideoIndex(snapshot_at(place)) for place in both(LAYOUT, [lambda writer: writer.put(entries)])]
+    refused, query = 0, Queries.of(random_text(1, 2))
+
+    def found(index, where):
+        return index.rank(query, count, where=selection_of(Request(sentence="s", where=where), index)[0]).ids
+
+    for _ in range(200):
+        where = condition(rng, kinds)
+        wanted, same = (outcome(found, index, where) for index in sides)
+        assert same == wanted, where
+        refused += isinstance(wanted, str)
+    assert 5 < refused < 60
 
 
 @pytest.fixture

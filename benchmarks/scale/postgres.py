@@ -163,14 +163,8 @@ def kills(server: Server, times: int, clips: int = 5000) -> Counter[str]:
         try:
             database.put(wanted)
             said = "whole"
-        except InputError as error:
-            said = (
-                "nothing"
-                if "nothing is there" in str(error)
-                else "whole"
-                if "is there, whole" in str(error)
-                else "?"
-            )
+        except InputError as error:  # also where it was killed before the change began
+            said = "?" if "whole, or not" in str(error) else "whole" if "whole" in str(error) else "nothing"
         killer.join()
         after = state_of(Database.open(server.url("postgres")))
         same = before[0] == after[0] and before[1] == after[1] and np.array_equal(before[2], after[2])

@@ -111,14 +111,15 @@ def make_library(folder: Path, args: Args) -> None:
 
 @contextmanager
 def cluster(side: str) -> Iterator[Any]:
-    """Nodes of one CPU each; the head has none and is not killed."""
+    """Two nodes of one CPU each; where some are killed, beside a head without CPUs, which is not."""
     if side == "plain":
         yield None
         return
     from ray.cluster_utils import Cluster
 
-    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    for _ in range(2):
+    head = 1 if side == "ray" else 0
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": head, "include_dashboard": False})
+    for _ in range(2 - head):
         join(nodes)
     try:
         yield nodes

@@ -12,8 +12,8 @@ Files of moving pictures are generated (320 x 240, sound), one in twenty hostile
            thirds; a new node comes in for each
 
 Processor seconds are those of the command and of all that it or the cluster starts, read from /proc five times a
-second; those of Ray's servers are named, which take as much on a node of one CPU as on a large one. The stores
-must be equal: rows, arrays and failures.
+second. Decoding is the same work on all sides, and what it takes shows how even the machine was; Ray's servers
+take as much on a node of one CPU as on a large one. The stores must be equal: rows, arrays and failures.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ COLUMNS = {
     "": "{side}",
     "seconds": "{seconds:.1f}",
     "CPU s": "{cpu_s:.1f}",
-    "of Ray's servers": "{servers_s:.1f}",
+    "decoding": "{decode:.1f}",
+    "Ray's servers": "{servers:.1f}",
     "nodes killed": "{killed}",
 }
 COLUMNS |= {"as the first store": "{equal}"}
@@ -83,13 +84,14 @@ def measured(place: Path, args: Args) -> Iterator[dict[str, Any]]:
     wanted = None
     for number, side in enumerate((*("plain", "ray") * args.rounds, "killed")):
         store = place / f"store{number}"
-        with cluster(side) as nodes, processor_seconds() as (used, before):
+        with cluster(side) as nodes, processor_seconds() as (used, kinds):
             start = time.monotonic()
             killed = run(place / "videos", store, side, args.files, nodes)
             row = {"side": side, "seconds": time.monotonic() - start, "killed": killed}
         found = contents(store)
         wanted = wanted or found
-        row |= {"cpu_s": sum(used.values()), "servers_s": sum(used[pid] for pid in used.keys() & before)}
+        its = {kind: sum(used[pid] for pid in used if kinds[pid] == kind) for kind in ("decode", "job", "servers")}
+        row |= {"cpu_s": sum(its.values()), **its}
         yield row | {"equal": "yes" if found == wanted else "NO"}
 
 
@@ -139,9 +141,10 @@ def join(nodes: Any) -> None:
 
 
 @contextmanager
-def processor_seconds() -> Iterator[tuple[dict[int, float], set[int]]]:
-    """Of all processes below this one and of those that they leave; and which were there before: Ray's servers."""
+def processor_seconds() -> Iterator[tuple[dict[int, float], dict[int, str]]]:
+    """Of all processes below this one and of those that they leave, without this one; and what each is for."""
     used: dict[int, float] = {}
+    kinds: dict[int, str] = {}
     stop, ours = threading.Event(), psutil.Process()
     before = {each.pid: sum(each.cpu_times()[:2]) for each in ours.children(recursive=True)}
 
@@ -152,13 +155,16 @@ def processor_seconds() -> Iterator[tuple[dict[int, float], set[int]]]:
             for pid, process in list(known.items()):
                 try:
                     used[pid] = sum(process.cpu_times()[:2]) - before.get(pid, 0.0)
+                    decodes = "multiprocessing.spawn" in " ".join(process.cmdline())
+                    kinds[pid] = "servers" if pid in before else "decode" if decodes else kinds.get(pid, "job")
                 except psutil.Error:
+                    kinds.setdefault(pid, "job")
                     del known[pid]
 
     thread = threading.Thread(target=sample)
     thread.start()
     try:
-        yield used, {*before}
+        yield used, kinds
     finally:
         stop.set()
         thread.join()

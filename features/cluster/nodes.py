@@ -147,11 +147,14 @@ def check_nodes(library: Library, directory: Path) -> None:
         there = [NodeAffinitySchedulingStrategy(node, soft=False) for node in nodes]
         looks = [ray.remote(num_cpus=0)(look).options(scheduling_strategy=each).remote() for each in there]
         ray.wait(looks, num_returns=len(looks), timeout=LOOK_S)
-        for node, ref in zip(nodes.values(), looks):
+        for own_id, ref in zip(nodes, looks):
+            node = nodes[own_id]
             name = f"--ray: the node {node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
             try:
                 mee, stamp, sees = ray.get(ref, timeout=0)
             except (ray.exceptions.RayError, TimeoutError) as error:
+                if own_id not in {each["NodeID"] for each in _nodes()}:  # it was lost, which Ray notices late
+                    continue
                 raise InputError(
                     f"{name} does not answer ({type(error).__name__}); remove it, or repair it"
                 ) from error

@@ -1,4 +1,4 @@
-"""All that is measured past one machine, one after another: about 40 minutes on two quiet cores.
+"""All that is measured past one machine, one after another: about 20 minutes on two quiet cores.
 
 example:
   python -m benchmarks.scale

@@ -48,8 +48,8 @@ COLUMNS = {
     "decoding": "{decode:.1f}",
     "Ray's servers": "{servers:.1f}",
     "nodes killed": "{killed}",
+    "as the first store": "{equal}",
 }
-COLUMNS |= {"as the first store": "{equal}"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -147,8 +147,7 @@ def check_nodes(library: Library, directory: Path) -> None:
         there = [NodeAffinitySchedulingStrategy(node, soft=False) for node in nodes]
         looks = [ray.remote(num_cpus=0)(look).options(scheduling_strategy=each).remote() for each in there]
         ray.wait(looks, num_returns=len(looks), timeout=LOOK_S)
-        for own_id, ref in zip(nodes, looks):
-            node = nodes[own_id]
+        for (own_id, node), ref in zip(nodes.items(), looks):
             name = f"--ray: the node {node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
             try:
                 mee, stamp, sees = ray.get(ref, timeout=0)

@@ -240,7 +240,9 @@ def test_clips_are_searched_by_the_streams_they_have_so_far(world, tmp_path, pri
     assert err == ""
 
 
-def test_shards_are_made_updated_and_searched_as_one_index(own, tmp_path, monkeypatch, prints, json_lines, fails):
+def test_shards_are_made_updated_and_searched_as_one_index(
+    own, tmp_path, monkeypatch, prints, json_lines, fails, misused
+):
     """But for the rounding of batches; a stopped run is gone on with; --overwrite changes their number."""
     monkeypatch.setattr("index.sync.CLIPS", 3)
     new, arguments = tmp_path / "new", (own.store, own.model, tmp_path / "new")
@@ -262,8 +264,7 @@ def test_shards_are_made_updated_and_searched_as_one_index(own, tmp_path, monkey
     prints(gallery, "verify", new)
     assert clips(new) == ALL - {"clip3.mp4"}
     assert prints(build_index, *arguments).out.startswith("10 clips in the index, 1 of them new")
-    with pytest.raises(SystemExit):
-        prints(build_index, *arguments, "--shards", 0)
+    assert "must be from 1 to 1,000" in misused(build_index, *arguments, "--shards", 0)
     prints(build_index, *arguments, "--shards", 2, "--overwrite")
     assert sorted(path.name for path in new.glob("shard*")) == ["shard-0-3", "shard-1-3", "shards.json"]
     prints(build_index, *arguments, "--overwrite")

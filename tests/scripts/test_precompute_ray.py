@@ -43,11 +43,6 @@ def cluster(odd_site, pytestconfig):
     shutil.rmtree(place, ignore_errors=True)
 
 
-@pytest.fixture
-def videos(clips):
-    return clips
-
-
 def contents(directory):
     """Rows and arrays of a store, without what differs from job to job."""
     store = FeatureStore(directory)
@@ -62,21 +57,21 @@ def same(one, other):
     ) and (arrays == arrays_too)
 
 
-def refused(prints, videos, tmp_path, address):
-    return prints(main, videos("a.mp4"), tmp_path / "store", "--ray", address, code=1).err
+def refused(prints, clips, tmp_path, address):
+    return prints(main, clips("a.mp4"), tmp_path / "store", "--ray", address, code=1).err
 
 
-def test_an_address_where_nothing_answers_is_refused_at_once(prints, videos, tmp_path, says):
+def test_an_address_where_nothing_answers_is_refused_at_once(prints, clips, tmp_path, says):
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
-    says(refused(prints, videos, tmp_path, address).replace(address, "HOST:PORT"))
+    says(refused(prints, clips, tmp_path, address).replace(address, "HOST:PORT"))
     assert "'nowhere:port'" in refused(prints, lambda _: tmp_path / "videos", tmp_path, "nowhere:port")
     assert not (tmp_path / "store").exists()
 
 
-def test_without_the_package_the_command_that_installs_it_is_named(prints, videos, tmp_path, monkeypatch):
+def test_without_the_package_the_command_that_installs_it_is_named(prints, clips, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    assert "pip install 'mee[ray]'" in refused(prints, videos, tmp_path, "auto")
+    assert "pip install 'mee[ray]'" in refused(prints, clips, tmp_path, "auto")
 
 
 @pytest.mark.parametrize("flags", [("--shard", "0/2"), ("--overwrite",)])
@@ -86,10 +81,10 @@ def test_shards_are_cut_by_it_alone(misused, tmp_path, flags):
 
 @pytest.mark.slow
 def test_the_store_is_that_of_a_plain_run_though_jobs_and_a_node_are_killed(
-    cluster, videos, tmp_path, prints, monkeypatch
+    cluster, clips, tmp_path, prints, monkeypatch
 ):
     names = [f"{kind}{number}.mp4" for kind in ("a", "mark-", "none-") for number in range(4)]
-    folder = videos(*names, "segfault-0.mp4", "raise-0.mp4", "orphan-0.mp4")
+    folder = clips(*names, "segfault-0.mp4", "raise-0.mp4", "orphan-0.mp4")
     (folder / "zero.mp4").touch()
     node = cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
     marks = Path(os.environ["ODD_MARKS"])
@@ -118,8 +113,8 @@ def test_the_store_is_that_of_a_plain_run_though_jobs_and_a_node_are_killed(
 
 
 @pytest.mark.slow
-def test_a_signal_ends_the_tasks_in_order(cluster, videos, tmp_path, pytestconfig):
-    folder = videos(*(f"mark-s{number}.mp4" for number in range(8)), "hang-0.mp4")
+def test_a_signal_ends_the_tasks_in_order(cluster, clips, tmp_path, pytestconfig):
+    folder = clips(*(f"mark-s{number}.mp4" for number in range(8)), "hang-0.mp4")
     words = ["precompute", folder, tmp_path / "store", "--streams", "odd", "--ray", cluster.address]
     command = [sys.executable, "-m", "scripts.cli", *map(str, words), "--workers", "1"]
     started = subprocess.Popen(command, cwd=pytestconfig.rootpath, stderr=subprocess.PIPE, text=True)
@@ -136,8 +131,8 @@ def test_a_signal_ends_the_tasks_in_order(cluster, videos, tmp_path, pytestconfi
 
 
 @pytest.mark.slow
-def test_a_node_that_does_not_see_the_library_is_named(cluster, videos, tmp_path, prints, monkeypatch):
-    folder = videos("a.mp4")
+def test_a_node_that_does_not_see_the_library_is_named(cluster, clips, tmp_path, prints, monkeypatch):
+    folder = clips("a.mp4")
     monkeypatch.setattr("features.cluster.nodes.stamp_of", lambda path: "another file")
     ran = prints(main, folder, tmp_path / "store", "--streams", "odd", "--ray", cluster.address, code=1)
     assert f"does not see '{folder / 'a.mp4'}'" in ran.err
